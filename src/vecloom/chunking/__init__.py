@@ -1,0 +1,1 @@
+"""Documents to chunks: exact slices within a token budget."""

@@ -1,0 +1,55 @@
+"""The models: texts to named vectors.
+
+An encoder is one *pass*: it may give several named vectors (MiniLM dense and BM42 come out of one
+forward). Which encoders serve a choice of rows is `vecloom.encoders.load.load_encoders`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from vecloom.types import TokenCounter, Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class PassStats:
+    """What one call of an encoder did.
+
+    ``tokens``: real tokens through the model, special ones included. ``padded``: tokens with padding
+    (equal to ``tokens`` where nothing is padded). ``cut_texts`` and ``cut_tokens``: what a length limit
+    dropped.
+    """
+
+    texts: int = 0
+    tokens: int = 0
+    padded: int = 0
+    cut_texts: int = 0
+    cut_tokens: int = 0
+
+    def __add__(self, other: PassStats) -> PassStats:
+        return PassStats(
+            self.texts + other.texts,
+            self.tokens + other.tokens,
+            self.padded + other.padded,
+            self.cut_texts + other.cut_texts,
+            self.cut_tokens + other.cut_tokens,
+        )
+
+
+class Encoder(Protocol):
+    """One pass over texts, giving one or several named vectors."""
+
+    #: Names of the vectors that a pass yields, as in the Qdrant point.
+    names: tuple[str, ...]
+    #: The tokenizer's counter, for chunk budgets.
+    counter: TokenCounter
+
+    def encode_documents(self, texts: Sequence[str]) -> tuple[Mapping[str, Vectors], PassStats]:
+        """Vectors of stored texts, in the order given. An empty list gives empty arrays of full width."""
+        ...
+
+    def encode_queries(self, texts: Sequence[str]) -> Mapping[str, Vectors]:
+        """Vectors of search queries, in the order given."""
+        ...

@@ -1,0 +1,1 @@
+"""Folders, git trees and files to documents."""

@@ -1,0 +1,1 @@
+"""Where a model's files come from: a local folder, the hub, a PyPI wheel."""
