@@ -1,0 +1,159 @@
+"""``index.json``: what an index was made with, and where its shard lies."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from vecloom.errors import IndexFormatError, IndexMismatchError, StoreFullError, UsageError
+from vecloom.registry import ModelSpec, Registry
+from vecloom.types import Schema
+
+#: Version of the index folder's layout. A reader refuses what is newer.
+FORMAT = 1
+FILE_NAME = "index.json"
+
+#: The budget where no chosen model recommends less, and where only word-based models are chosen.
+LARGEST_DEFAULT_TOKENS = 512
+WORDS_ALONE_TOKENS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """A model of the index: its row's key (with the dimension, ``KEY:DIM``) and the hash of its settings."""
+
+    name: str
+    vector_name: str
+    settings_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What an index was made with.
+
+    ``sources``: name -> absolute root (kept on this machine only). ``incomplete``: vector names that an
+    index run has not finished filling. ``unoptimised``: points written since the shard was last optimised.
+    """
+
+    models: tuple[ModelRecord, ...]
+    chunk_tokens: int
+    overlap: int = 0
+    precision: str = "fp32"
+    backend: str = "onnx"
+    chunker: int = 0
+    created_with: str = ""
+    uid: str = field(default_factory=lambda: uuid.uuid4().hex)
+    shard: str = "shard-1"
+    sources: Mapping[str, str] = field(default_factory=dict)
+    incomplete: tuple[str, ...] = ()
+    unoptimised: int = 0
+
+    def specs(self, registry: Registry) -> tuple[ModelSpec, ...]:
+        """The rows of the recorded models.
+
+        Raises:
+            IndexMismatchError: a row is gone, or its settings changed since the index was made.
+        """
+        specs = []
+        for record in self.models:
+            try:
+                spec = registry.find(record.name)
+            except UsageError as error:
+                raise IndexMismatchError(f"the index was made with {record.name}: {error}") from None
+            if spec.settings_hash != record.settings_hash:
+                raise IndexMismatchError(
+                    f"the row of {record.name} changed since the index was made; restore it in the config, "
+                    f"or make the index anew with --rebuild"
+                )
+            specs.append(spec)
+        return tuple(specs)
+
+    def schema(self, registry: Registry) -> Schema:
+        """The store's schema: one named vector a model."""
+        return Schema(tuple(spec.vector_field for spec in self.specs(registry)))
+
+    def save(self, folder: Path) -> None:
+        """Replace ``index.json`` in one step, durably."""
+        path = folder / FILE_NAME
+        temporary = path.with_suffix(".tmp")
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                json.dump({"format": FORMAT, **asdict(self)}, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            raise StoreFullError(f"cannot write {path}: {error.strerror}; make room and run again") from None
+
+
+def record_of(spec: ModelSpec, asked: str) -> ModelRecord:
+    """The record of a row chosen as ``asked`` (whose ``:DIM``, if any, is kept)."""
+    dim = asked.partition(":")[2]
+    return ModelRecord(f"{spec.key}:{dim}" if dim else spec.key, spec.vector_name, spec.settings_hash)
+
+
+def default_tokens(specs: Sequence[ModelSpec]) -> int:
+    """The chunk budget when none is asked: the smallest recommended length, at most 512."""
+    recommended = [spec.recommended_tokens for spec in specs if spec.recommended_tokens is not None]
+    return min([LARGEST_DEFAULT_TOKENS, *recommended]) if recommended else WORDS_ALONE_TOKENS
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """Read ``index.json``.
+
+    Raises:
+        IndexFormatError: there is none, it cannot be read, or a newer version wrote it.
+    """
+    path = folder / FILE_NAME
+    try:
+        said: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        found = said.pop("format")
+        if found > FORMAT:
+            raise IndexFormatError(
+                f"{folder} was made by a newer vecloom (format {found}, this one reads {FORMAT}); "
+                f'upgrade with pip install -U vecloom, or make it anew with "vecloom index --rebuild"'
+            )
+        models = tuple(ModelRecord(**model) for model in said.pop("models"))
+        incomplete = tuple(said.pop("incomplete"))
+        return Manifest(models=models, incomplete=incomplete, **said)
+    except FileNotFoundError:
+        raise IndexFormatError(f'{folder} holds no index; make one with "vecloom index PATH"') from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise IndexFormatError(
+            f'{path} cannot be read ({error}); make the index anew with "vecloom index --rebuild"'
+        ) from None
+
+
+def with_models(manifest: Manifest, registry: Registry, names: Sequence[str]) -> Manifest:
+    """The manifest with the models asked for: the recorded ones and further ones, which must fit.
+
+    Raises:
+        IndexMismatchError: a recorded model is not among them, or a further one does not fit the budget.
+    """
+    specs = registry.select(names)
+    asked = tuple(record_of(spec, name) for spec, name in zip(specs, names, strict=True))
+    missing = [record.name for record in manifest.models if record not in asked]
+    if missing:
+        have = ",".join(record.name for record in manifest.models)
+        raise IndexMismatchError(
+            f"the index holds {have}, not only {','.join(record.name for record in asked)}; leave --models "
+            f"out, name the further model behind the others, or make the index anew with --rebuild"
+        )
+    for spec in specs:
+        limit = spec.max_tokens
+        if limit is not None and limit < manifest.chunk_tokens:
+            raise IndexMismatchError(
+                f"{spec.key} takes {limit} tokens, but the index's chunks have up to {manifest.chunk_tokens}; "
+                f"make the index anew with --rebuild"
+            )
+    further = tuple(record for record in asked if record not in manifest.models)
+    return replace(
+        manifest,
+        models=manifest.models + further,
+        incomplete=manifest.incomplete + tuple(record.vector_name for record in further),
+    )

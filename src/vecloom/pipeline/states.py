@@ -1,0 +1,121 @@
+"""What the last run saw of each file, so that the next one skips what did not change.
+
+A cache: the shard is the truth, and everything here can be had again from its payloads.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vecloom.errors import StoreFullError
+
+FILE_NAME = "files.db"
+
+#: In place of a hash: the shard holds points of this file, but nobody knows whether all of them.
+UNVERIFIED = ""
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS meta (uid TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS files (
+    source TEXT NOT NULL, path TEXT NOT NULL, hash TEXT NOT NULL, chunks INTEGER NOT NULL,
+    PRIMARY KEY (source, path)
+) WITHOUT ROWID;
+"""
+
+
+class FileStates:
+    """Per source and path: the hash of the bytes that are stored, and how many chunks they gave.
+
+    Before points of a file are written its hash becomes UNVERIFIED, and the new hash is recorded only when
+    the shard has acknowledged them. So after a kill at any time the files in doubt are compared with the
+    shard, and no others.
+    """
+
+    def __init__(self, folder: Path, uid: str) -> None:
+        self._path = folder / FILE_NAME
+        try:
+            self._db = self._open(uid)
+        except sqlite3.DatabaseError:
+            self._path.unlink()
+            self._db = self._open(uid)
+
+    def _open(self, uid: str) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, isolation_level=None)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.executescript(_TABLES)
+        row = db.execute("SELECT uid FROM meta").fetchone()
+        #: True where this cache knows nothing of the shard's points and has to be told by `rebuild`.
+        self.blank = row is None or row[0] != uid
+        if self.blank:
+            db.execute("DELETE FROM files")
+        self._uid = uid
+        return db
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield self._db
+            self._db.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise StoreFullError(f"cannot write {self._path}: {error}; make room and run again") from None
+
+    def rebuild(self, files: Iterable[tuple[str, str]]) -> None:
+        """Take the shard's files (source, path), all of them unverified, and be blank no more."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM files")
+            db.executemany(
+                "INSERT INTO files VALUES (?, ?, ?, 0)",
+                ((source, path, UNVERIFIED) for source, path in files),
+            )
+            db.execute("DELETE FROM meta")
+            db.execute("INSERT INTO meta VALUES (?)", (self._uid,))
+        self.blank = False
+
+    def hashes(self, source: str) -> dict[str, str]:
+        """Path -> recorded hash of a source's files."""
+        return dict(self._db.execute("SELECT path, hash FROM files WHERE source = ?", (source,)))
+
+    def begin(self, source: str, paths: Iterable[str]) -> None:
+        """Put files in doubt: their points are about to be written or deleted."""
+        with self._transaction() as db:
+            db.executemany(
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, 0)",
+                ((source, path, UNVERIFIED) for path in paths),
+            )
+
+    def commit(self, source: str, files: Iterable[tuple[str, str, int]], gone: Iterable[str] = ()) -> None:
+        """Record files (path, hash, chunks) whose points the shard has, and forget those ``gone``."""
+        with self._transaction() as db:
+            db.executemany(
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)",
+                ((source, path, digest, chunks) for path, digest, chunks in files),
+            )
+            db.executemany(
+                "DELETE FROM files WHERE source = ? AND path = ?", ((source, path) for path in gone)
+            )
+
+    def doubt_all(self) -> None:
+        """Make every file unverified (another chunker will look at them)."""
+        with self._transaction() as db:
+            db.execute("UPDATE files SET hash = ?", (UNVERIFIED,))
+
+    def forget(self, source: str) -> None:
+        """Forget a source."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM files WHERE source = ?", (source,))
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Source -> (files, chunks)."""
+        rows = self._db.execute("SELECT source, COUNT(*), SUM(chunks) FROM files GROUP BY source")
+        return {source: (files, chunks) for source, files, chunks in rows}
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
