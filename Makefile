@@ -1,0 +1,61 @@
+# The two commands of a newcomer: make demo, make test. Both make .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PROJECT := pyproject.toml
+
+# On Linux plain torch brings gigabytes of CUDA; the CPU build has an index of its own.
+ifeq ($(shell uname -s),Linux)
+TORCH := --extra-index-url https://download.pytorch.org/whl/cpu torch==2.13.0+cpu
+else
+TORCH := torch==2.13.0
+endif
+
+.PHONY: demo test lint docs bench bench-e2e clean
+
+demo: $(VENV)/core.done
+	$(BIN)/vecloom index . --index $(VENV)/demo-index
+	$(BIN)/vecloom search "wait for the lock and say who holds it" --index $(VENV)/demo-index --limit 5
+	$(BIN)/vecloom search "reciprocal rank fusion" --index $(VENV)/demo-index --limit 3
+
+test: $(VENV)/test.done lint
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/test.done
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/cli_reference.py --check
+
+docs: $(VENV)/test.done
+	$(BIN)/python tools/cli_reference.py
+
+bench: $(VENV)/bench.done
+	$(BIN)/python -m bench
+
+bench-e2e: $(VENV)/bench.done
+	$(BIN)/python -m bench.e2e
+
+clean:
+	rm -rf $(VENV) .bench
+
+$(VENV)/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vecloom needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/core.done: $(VENV)/made $(PROJECT)
+	$(PIP) install --quiet --editable .
+	@touch $@
+
+$(VENV)/test.done: $(VENV)/core.done
+	$(PIP) install --quiet --no-deps $(TORCH)
+	$(PIP) install --quiet --editable . --group test
+	@touch $@
+
+$(VENV)/bench.done: $(VENV)/test.done
+	$(PIP) install --quiet --group bench
+	@touch $@
