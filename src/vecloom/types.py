@@ -43,7 +43,7 @@ class Document:
     ``text`` keeps the file's own line ends (``\r\n`` too); for notebooks it is the extracted text and
     ``parts`` tells the cells. ``hash`` is the sha256 (hex) of the file's bytes. ``title`` opens the
     breadcrumb of every chunk; ``path_in_header`` is False where the path says nothing (records of a JSONL
-    file).
+    file). ``encoding`` is what the bytes were decoded from.
     """
 
     source: str
@@ -55,6 +55,7 @@ class Document:
     title: str = ""
     path_in_header: bool = True
     parts: tuple[Part, ...] = ()
+    encoding: str = "utf-8"
 
 
 @dataclass(frozen=True, slots=True)

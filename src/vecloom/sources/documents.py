@@ -1,0 +1,84 @@
+"""Bytes to documents."""
+
+from __future__ import annotations
+
+import hashlib
+
+from vecloom.sources.entries import File, ScanOptions, Skip
+from vecloom.sources.languages import language_of
+from vecloom.sources.notebooks import BrokenNotebookError, parse_notebook
+from vecloom.sources.records import BadRecordError, parse_record
+from vecloom.sources.text import decode_bytes
+from vecloom.sources.unwanted import armoured, generated_mark
+from vecloom.types import Document
+
+_DEFAULT = ScanOptions()
+
+
+def digest(data: bytes) -> str:
+    """The sha256 of a file's bytes, in hex: what `Document.hash` holds."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def decode(source: str, file: File, data: bytes, options: ScanOptions = _DEFAULT) -> Document | Skip:
+    """The document in ``data``, the bytes of ``file``, or why it is not indexed.
+
+    `Document.encoding` tells what was not plain UTF-8, so that it can be counted.
+    """
+    if file.offset is not None:
+        return _record(source, file, data)
+    name, generated = file.absolute.name, file.wanted or options.generated
+    if name.lower().endswith(".ipynb"):
+        return _notebook(source, file, data)
+    found = armoured(name, data)
+    if found and not (options.secrets if found[0] == "secret" else generated):
+        return Skip(file.path, *found)
+    decoded = decode_bytes(data)
+    if isinstance(decoded, tuple):
+        return Skip(file.path, *decoded)
+    text = decoded.text
+    if not text.strip():
+        return Skip(file.path, "empty", "blanks only")
+    language = language_of(name, text)
+    if language.kind != "prose" and not generated and (mark := generated_mark(text, language.name)):
+        return Skip(file.path, "generated", mark)
+    return Document(
+        source, file.path, text, language.kind, language.name, digest(data), encoding=decoded.encoding
+    )
+
+
+def _notebook(source: str, file: File, data: bytes) -> Document | Skip:
+    try:
+        notebook = parse_notebook(data)
+    except BrokenNotebookError as error:
+        return Skip(file.path, "broken notebook", str(error))
+    if not notebook.text:
+        return Skip(file.path, "empty", "no cell holds text")
+    return Document(
+        source,
+        file.path,
+        notebook.text,
+        "notebook",
+        notebook.language,
+        digest(data),
+        parts=notebook.parts,
+    )
+
+
+def _record(source: str, file: File, data: bytes) -> Document | Skip:
+    try:
+        record = parse_record(data)
+    except BadRecordError as error:
+        return Skip(file.path, "bad record", f"changed since it was listed: {error}")
+    if record.id != file.path:
+        return Skip(file.path, "bad record", f"changed since it was listed: now {record.id!r}")
+    return Document(
+        source,
+        file.path,
+        record.text,
+        "prose",
+        "text",
+        digest(data),
+        title=record.title,
+        path_in_header=False,
+    )
