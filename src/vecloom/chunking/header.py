@@ -1,0 +1,99 @@
+"""The context header: the line or two that precede a chunk's text when it is encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vecloom.types import Document, TokenCounter
+
+SEPARATOR = " > "
+_CUT = "…"
+
+
+def join_breadcrumb(path: tuple[str, ...]) -> str:
+    """A symbol or heading path as one string; white space inside an element becomes one space."""
+    return SEPARATOR.join(filter(None, (" ".join(element.split()) for element in path)))
+
+
+def header_allowance(budget: int) -> int:
+    """How many tokens a header may take: a quarter of the chunk budget."""
+    return budget // 4
+
+
+def context_header(path: str, breadcrumb: str, budget: int, counter: TokenCounter) -> str:
+    r"""The header of a chunk: a line with the path, a line with the breadcrumb, each where not empty.
+
+    It ends with "\n" unless it is empty, takes at most a quarter of ``budget`` tokens, and depends on nothing
+    but its arguments. Where both do not fit, the path keeps its right end (cut at a separator, else anywhere)
+    within half of the allowance or what the breadcrumb leaves, and the breadcrumb its innermost elements.
+    """
+    path = " ".join(path.split())
+    header = _lines(path, breadcrumb)
+    allowance = header_allowance(budget)
+
+    def fits(text: str, limit: int) -> bool:
+        return counter.counts([text])[0] <= limit
+
+    if fits(header, allowance):
+        return header
+    half = allowance if not breadcrumb else allowance // 2
+    crumb_line = _shorten(breadcrumb, SEPARATOR, lambda text: fits(_lines("", text), allowance - half))
+    path_line = _shorten(path, "/", lambda text: fits(_lines(text, crumb_line), allowance))
+    crumb_line = _shorten(breadcrumb, SEPARATOR, lambda text: fits(_lines(path_line, text), allowance))
+    return _lines(path_line, crumb_line)
+
+
+def _lines(path: str, breadcrumb: str) -> str:
+    return "".join(line + "\n" for line in (path, breadcrumb) if line)
+
+
+def _shorten(text: str, separator: str, fits: Callable[[str], bool]) -> str:
+    """The longest right end of ``text`` that fits: cut behind a separator if one serves, else anywhere."""
+    if fits(text):
+        return text
+    starts = [i + len(separator) for i in range(len(text)) if text.startswith(separator, i)]
+    lead = _CUT + separator.lstrip()
+    for start in starts:
+        if fits(lead + text[start:]):
+            return lead + text[start:]
+    last = text[starts[-1] :] if starts else text
+    low, high = 0, len(last)  # the longest end that fits, by bisection: counts grow with length
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(_CUT + last[len(last) - middle :]) else (low, middle - 1)
+    return _CUT + last[len(last) - low :] if low else ""
+
+
+class DocumentHeaders:
+    """The headers of one document's chunks, by symbol or heading path (title left out)."""
+
+    def __init__(self, document: Document, budget: int, counter: TokenCounter) -> None:
+        self._path = document.path if document.path_in_header else ""
+        self._title = (document.title,)
+        self._budget = budget
+        self._counter = counter
+        self._headers: dict[tuple[str, ...], str] = {}
+        self._path_tokens = self._tokens(self._path)
+
+    def _tokens(self, line: str) -> int:
+        return self._counter.counts([" ".join(line.split()) + "\n"])[0] if line else 0
+
+    def breadcrumb(self, path: tuple[str, ...]) -> str:
+        """The title and the path, as one string."""
+        return join_breadcrumb(self._title + path)
+
+    def header(self, path: tuple[str, ...]) -> str:
+        """The context header of a chunk of that path."""
+        header = self._headers.get(path)
+        if header is None:
+            header = context_header(self._path, self.breadcrumb(path), self._budget, self._counter)
+            self._headers[path] = header
+        return header
+
+    def reserve(self, path: tuple[str, ...]) -> int:
+        """Tokens to keep free for the header of ``path`` or of any path that it lies under.
+
+        At least what the header takes where the counter is additive; a guess, to be checked, where not.
+        """
+        tokens = self._path_tokens + self._tokens(self.breadcrumb(path))
+        return min(tokens, header_allowance(self._budget))

@@ -1,0 +1,68 @@
+"""What every format's reader produces: rows where a document may be cut, how much a cut there hurts, and the
+symbol or heading path from there on.
+
+A row is a line counted from 0. Costs are in chunks: a cut of cost 0.5 is worth half a chunk more or less, so
+the packing makes an extra chunk rather than one cut of cost 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Path: TypeAlias = tuple[str, ...]
+#: (first row, last row inclusive, path) -> whether they fit one chunk of that path.
+Fits: TypeAlias = Callable[[int, int, Path], bool]
+
+#: Cuts between blocks that follow each other without a blank line hurt a little more.
+CROWDED = 0.06
+#: Cuts between what belongs together: a comment and its function, a heading and its text.
+GLUE = 0.6
+#: Cuts at a place that nothing recommends: the middle of a paragraph or statement.
+INSIDE = 0.95
+
+
+class Outline:
+    """Rows where a document may be cut, in ascending order, each with its cost and path."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self.costs: list[float] = []
+        self.paths: list[Path] = []
+
+    def mark(self, row: int, cost: float, path: Path) -> None:
+        """Allow a cut before ``row``. A second mark of one row keeps the first cost and the longer path.
+
+        Rows that lie before the last mark are ignored: the readers work in document order.
+        """
+        if self.rows and row <= self.rows[-1]:
+            if row == self.rows[-1] and len(path) > len(self.paths[-1]):
+                self.paths[-1] = path
+            return
+        self.rows.append(row)
+        self.costs.append(cost)
+        self.paths.append(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """The stretch of a document that one reader outlines.
+
+    ``lines`` are the stretch's own, with their ends; ``first`` is the row of the first of them, ``path`` what
+    every path starts with. ``fits`` takes rows of the document.
+    """
+
+    lines: Sequence[str]
+    first: int
+    path: Path
+    fits: Fits
+
+    def blank(self, row: int) -> bool:
+        """True where ``row`` (of the document) lies in the section and holds only white space."""
+        index = row - self.first
+        return 0 <= index < len(self.lines) and self.lines[index].isspace()
+
+
+#: A reader of one format: marks the rows of a section in ascending order.
+Reader: TypeAlias = Callable[[Section, Outline], None]
