@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from vecloom.errors import WeightsError
@@ -59,4 +60,5 @@ def _keep(origin: Origin, memo: Path) -> None:
         origin.write(part)
         part.replace(memo)
     except OSError:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()

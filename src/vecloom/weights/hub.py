@@ -78,8 +78,10 @@ def fetch(spec: ModelSpec, shelf: Shelf, notice: Callable[[str], None]) -> Path:
 
 
 def _api() -> HfApi:
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, constants
 
+    # Else it tells the hub what runs it, and first asks there for a list of names to tell.
+    constants.HF_HUB_DISABLE_TELEMETRY = True
     # huggingface_hub reads HF_ENDPOINT when it is imported, which may be long before.
     return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, library_name="vecloom")
 
