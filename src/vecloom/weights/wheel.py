@@ -105,11 +105,14 @@ def _run(tool: str, command: list[str]) -> None:
         check=False,
     )
     if done.returncode:
-        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        said = next(
-            (line for line in reversed(lines) if line.lower().startswith("error")), "".join(lines[-1:])
-        )
-        raise WeightsError(f"{tool} ended with {done.returncode}: {said[:200]}")
+        raise WeightsError(f"{tool} ended with {done.returncode}: {_complaint(done.stdout + done.stderr)}")
+
+
+def _complaint(output: str) -> str:
+    """The last error that pip or uv wrote with what follows it, or else the last line, on one line."""
+    lines = output.splitlines()
+    errors = [at for at, line in enumerate(lines) if line.lower().startswith("error")]
+    return " ".join(" ".join(lines[errors[-1] if errors else -1 :]).split())[:300]
 
 
 def _record(target: Path) -> dict[str, str]:
