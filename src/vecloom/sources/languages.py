@@ -47,7 +47,7 @@ dart code .dart #!dart
 ruby code .rb .rake .gemspec .ru .podspec .thor .jbuilder .rbi rakefile gemfile podfile vagrantfile
     guardfile capfile fastfile brewfile dangerfile #!ruby #!jruby
 embedded_template code .erb .ejs .rhtml =erb
-php code .php .phtml .php3 .php4 .php5 .inc #!php
+php code .php .phtml .php3 .php4 .php5 #!php
 perl code .pl .pm .t .pod .psgi cpanfile #!perl
 lua code .lua .luau .rockspec #!lua #!luajit
 tcl code .tcl .tk .itcl #!tclsh #!wish #!expect
@@ -171,9 +171,8 @@ for _language, _words in _rows():
 LANGUAGES = tuple(dict.fromkeys(_BY_NAME.values()))
 
 # Suffixes of files that are filled in later; what they will be is told by the rest of the name.
-_TEMPLATES = (".in", ".example", ".sample", ".dist", ".template", ".tpl", ".tmpl", ".j2", ".bak")
+_TEMPLATES = (".in", ".example", ".sample", ".dist", ".template", ".bak")
 
-_SHEBANG = re.compile(r"#!\s*\S*?([^\s/]+)(?:\s+(.*))?")
 _CPP = re.compile(r"^\s*(?:class|namespace|template\s*<|using\s+namespace|public:|private:)", re.MULTILINE)
 _OBJC = re.compile(
     r"^\s*(?:@(?:interface|implementation|protocol|class|import)\b|#(?:import|include)\b)", re.MULTILINE
@@ -216,16 +215,14 @@ def language_of(file_name: str, text: str) -> Language:
 def _language_of_text(head: str) -> Language:
     if head.startswith("<?xml"):
         return _BY_NAME["xml"]
+    if head.startswith("<?php"):
+        return _BY_NAME["php"]
     if head[:15].lower().startswith(("<!doctype html", "<html")):
         return _BY_NAME["html"]
-    shebang = _SHEBANG.match(head.partition("\n")[0])
-    if not shebang:
-        return _BY_NAME["text"]
-    words = [shebang[1], *(shebang[2] or "").split()]
-    if words[0] == "env":
-        # env -S, env VAR=1: the interpreter is the first word that is neither.
-        words = [
-            word.rpartition("/")[2] for word in words[1:] if not word.startswith("-") and "=" not in word
-        ]
-    interpreter = re.sub(r"[\d.]+$", "", words[0].lower()) if words else ""
+    first = head.partition("\n")[0]
+    words = [word.rpartition("/")[2] for word in first[2:].split()] if first.startswith("#!") else []
+    if words and words[0] == "env":
+        # env -S, env NAME=value: the interpreter is the first word that is neither.
+        words = [word for word in words[1:] if not word.startswith("-") and "=" not in word]
+    interpreter = words[0].lower().rstrip(".0123456789") if words else ""
     return _BY_INTERPRETER.get(interpreter, _BY_NAME["text"])

@@ -129,12 +129,15 @@ def _bytes(file: Path) -> bytes:
 
 def _excludes(folder: Path, path: str) -> tuple[_Level, ...]:
     """``info/exclude`` of the repository whose work tree ``folder`` is."""
-    git = folder / ".git"
     # In worktrees and submodules .git is a file that names the repository's folder, and that folder may
     # name the one it shares with others.
-    for pointer, pattern in ((git, rb"gitdir: (.+)"), (git / "commondir", rb"(.+)")):
-        found = re.match(pattern, _bytes(pointer))
-        if found:
-            git = pointer.parent / os.fsdecode(found[1].rstrip(b"\r"))
+    git = _pointed(folder / ".git", rb"gitdir: (.+)") or folder / ".git"
+    git = _pointed(git / "commondir", rb"(.+)") or git
     rules = IgnoreFile(_bytes(git / "info" / "exclude"))
     return (_Level(rules, _label(path, ".git/info/exclude"), cut=len(path)),) if rules.rules else ()
+
+
+def _pointed(pointer: Path, pattern: bytes) -> Path | None:
+    """The folder that a file of Git's names, if there is such a file."""
+    found = re.match(pattern, _bytes(pointer))
+    return pointer.parent / os.fsdecode(found[1].rstrip(b"\r")) if found else None
