@@ -251,7 +251,7 @@ def test_a_refusal_of_the_hub_is_told_in_one_line(
     with pytest.raises(WeightsError, match=said) as refused:
         offer(config)[0].folder(SPEC)
     assert "\n" not in str(refused.value)
-    assert '[weights.folders] tiny = "..."' in str(refused.value)
+    assert '[weights.folders] "tiny" = "..."' in str(refused.value)
 
 
 def test_a_hub_that_is_down_is_told(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,5 +110,5 @@ class Weights:
                 raise WeightsError(f"{shelf.root} cannot be written: {problem.strerror}") from problem
         raise WeightsError(
             f"no origin has the files of {spec.key}. {'; '.join(reasons)}. Put them in a folder and name it "
-            f'in {self._config.file}: [weights.folders] {spec.key} = "..."'
+            f'in {self._config.file}: [weights.folders] "{spec.key}" = "..."'
         )
