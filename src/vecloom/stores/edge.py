@@ -1,0 +1,289 @@
+"""The embedded engine: one folder, one shard, one owner.
+
+Importing this module loads qdrant-edge (some 40 ms): import it where a shard is opened. Its exceptions are
+translated here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import qdrant_edge as engine
+
+from vecloom.errors import StoreBusyError, StoreError, StoreFullError
+from vecloom.stores import INDEXED_KEYS, edge_terms
+from vecloom.stores.room import allocated, holes, require_room, reserve
+from vecloom.stores.shared import grown, missing_point, pages
+from vecloom.stores.validate import check_ids, check_payloads, checked_leg, checked_points, checked_vectors
+from vecloom.types import Filter, Leg, Points, Record, Schema, Scored, SparseRows, VectorField, Vectors
+
+T = TypeVar("T")
+
+#: Points written between two flushes at most: opening a shard replays what was not flushed.
+_FLUSH_POINTS = 5000
+
+#: Bytes on the disk for a byte written: the log's, the store's, and the indexes'.
+_SPREAD = 4
+
+#: Bytes of a point beside its vectors and texts.
+_POINT_BYTES = 1024
+
+_SEGMENTS = "segments"
+
+#: Stands in the shard while something was written since the last flush.
+_UNFLUSHED = "unflushed"
+
+
+class EdgeStore:
+    """A shard of qdrant-edge in a folder of its own (see `vecloom.stores.Store`).
+
+    One process owns the folder from open to close, readers included: `vecloom.stores.access` shares it. One
+    call writes one record of the engine's log, which is applied as a whole or not at all. Until the shard is
+    opened again, the weights of a sparse idf vector still count deleted points.
+    """
+
+    def __init__(self, path: Path, shard: engine.EdgeShard, schema: Schema) -> None:
+        """Use `create` or `open`."""
+        self.path = path
+        self.schema = schema
+        self._shard: engine.EdgeShard | None = shard
+        self._unflushed = 0
+        self._reserve = reserve(path / _SEGMENTS)
+
+    @classmethod
+    def create(cls, path: Path, schema: Schema) -> EdgeStore:
+        """Make an empty shard at ``path``, with its payload indexes.
+
+        Raises:
+            StoreError: there is one already, or the schema names no vector.
+            StoreFullError: no room on the disk.
+        """
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        require_room(path, 0)
+        shard = _engine_call(path, engine.EdgeShard.create, str(path), edge_terms.config(schema))
+        store = cls(path, shard, schema)
+        for key in INDEXED_KEYS:
+            store._update(edge_terms.indexed(key), 0, 0)
+        store.finalize()
+        require_room(path, store._reserve)
+        return store
+
+    @classmethod
+    def open(cls, path: Path, schema: Schema) -> EdgeStore:
+        """Open the shard at ``path``; a vector of ``schema`` that it does not know yet is added.
+
+        Raises:
+            StoreError: there is none, it is damaged, or one of its vectors differs from the schema's.
+            StoreBusyError: another process holds it.
+            StoreFullError: what a killed process left in the log finds no room.
+        """
+        missing = _missing_vectors(path, schema)
+        marker = path / _UNFLUSHED
+        unflushed = marker.exists()
+        if unflushed:
+            require_room(path, allocated(path / "wal") + holes(path / _SEGMENTS))
+        elif size := holes(path / _SEGMENTS):
+            require_room(path, size, margin=0)
+        shard = _engine_call(path, engine.EdgeShard.load, str(path))
+        # A killed `optimize` leaves segments there that the engine never looks at again. Only the owner of
+        # the shard may tell that nobody writes them.
+        shutil.rmtree(path / "temp_segments", ignore_errors=True)
+        store = cls(path, shard, schema)
+        for field in missing:
+            store._update(edge_terms.added(field), 0, 0)
+        if missing or unflushed:
+            store.finalize()
+        return store
+
+    def add_vector(self, field: VectorField) -> None:
+        """Add a named vector; see `vecloom.stores.Store`."""
+        schema = grown(self.path, self.schema, field)
+        if schema is not None:
+            self._update(edge_terms.added(field), 0, 0)
+            self.schema = schema
+            self.finalize()
+
+    def upsert(self, points: Points) -> None:
+        """Write whole points; see `vecloom.stores.Store`."""
+        points = checked_points(self.schema, points)
+        if points.ids:
+            size = _vector_bytes(points.vectors) + sum(map(_payload_bytes, points.payloads))
+            self._update(edge_terms.upserted(points), len(points), size)
+
+    def update_vectors(self, ids: Sequence[str], vectors: Mapping[str, Vectors]) -> None:
+        """Set named vectors of existing points; see `vecloom.stores.Store`."""
+        checked = checked_vectors(self.schema, ids, vectors)
+        if ids and checked:
+            self._require(ids)
+            self._update(edge_terms.updated(ids, checked), len(ids), _vector_bytes(checked))
+
+    def update_payloads(self, ids: Sequence[str], payloads: Sequence[Mapping[str, Any]]) -> None:
+        """Merge payload keys of existing points, one log record a point; see `vecloom.stores.Store`."""
+        check_ids(ids)
+        check_payloads(ids, payloads)
+        if ids:
+            self._require(ids)
+            require_room(self.path, _SPREAD * sum(map(_payload_bytes, payloads)) + self._reserve)
+        for point, payload in zip(ids, payloads, strict=True):
+            self._apply(engine.UpdateOperation.set_payload([point], dict(payload)), 1)
+
+    def delete(self, ids: Sequence[str] | None = None, where: Filter | None = None) -> None:
+        """Delete by id or by filter; see `vecloom.stores.Store`."""
+        if (ids is None) == (where is None):
+            raise StoreError("delete takes ids or a filter: exactly one of them")
+        if ids is None:
+            wanted = edge_terms.condition(where) or engine.Filter()
+            self._update(engine.UpdateOperation.delete_points_by_filter(wanted), 0, 0)
+        elif ids:
+            check_ids(ids)
+            self._update(engine.UpdateOperation.delete_points(list(ids)), len(ids), 0)
+
+    def search(
+        self, legs: Sequence[Leg], where: Filter | None, limit: int, fields: Sequence[str]
+    ) -> list[list[Scored]]:
+        """One ranked list a leg; see `vecloom.stores.Store`."""
+        if not legs:
+            return []
+        checked = [checked_leg(self.schema, leg) for leg in legs]
+        request = edge_terms.queries(self.schema, checked, where, limit, fields)
+        return [edge_terms.scored(found) for found in self._call(self._opened().query_batch, request)]
+
+    def get(
+        self, ids: Sequence[str], fields: Sequence[str] | None = None, vectors: Sequence[str] = ()
+    ) -> list[Record]:
+        """Points by id; see `vecloom.stores.Store`."""
+        check_ids(ids)
+        found = self._call(self._opened().retrieve, list(ids), _selected(fields), list(vectors) or False)
+        records = {one.id: one for one in map(edge_terms.record, found)}
+        return [records[point] for point in ids if point in records]
+
+    def scroll(
+        self,
+        where: Filter | None = None,
+        fields: Sequence[str] | None = None,
+        vectors: Sequence[str] = (),
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Record]:
+        """Points in the order of their ids; see `vecloom.stores.Store`."""
+        wanted = edge_terms.condition(where)
+
+        def fetch(offset: Any, size: int) -> tuple[list[Record], Any]:
+            request = engine.ScrollRequest(offset, size, wanted, _selected(fields), list(vectors) or False)
+            found, following = self._call(self._opened().scroll, request)
+            return [edge_terms.record(one) for one in found], following
+
+        return pages(fetch, after, limit)
+
+    def count(self, where: Filter | None = None) -> int:
+        """How many points, exactly; see `vecloom.stores.Store`."""
+        request = engine.CountRequest(True, edge_terms.condition(where))
+        return self._call(self._opened().count, request)
+
+    def facet(self, key: str, where: Filter | None = None) -> dict[str, int]:
+        """Points by value of an indexed key; see `vecloom.stores.Store`."""
+        request = engine.FacetRequest(key, max(1, self.count()), True, edge_terms.condition(where))
+        hits = self._call(self._opened().facet, request).hits
+        return {str(hit.value): hit.count for hit in hits}
+
+    def finalize(self) -> None:
+        """Flush: durable against power loss, and the next open replays nothing."""
+        self._call(self._opened().flush)
+        (self.path / _UNFLUSHED).unlink(missing_ok=True)
+        self._unflushed = 0
+        self._reserve = reserve(self.path / _SEGMENTS)
+
+    def close(self) -> None:
+        """Flush what was written, and let the folder go; see `vecloom.stores.Store`."""
+        if self._shard is None:
+            return
+        try:
+            if self._unflushed:
+                self.finalize()
+        finally:
+            shard, self._shard = self._shard, None
+            _engine_call(self.path, shard.close)
+
+    def _opened(self) -> engine.EdgeShard:
+        if self._shard is None:
+            raise StoreError(f"{self.path} is closed; open it again")
+        return self._shard
+
+    def _call(self, function: Callable[..., T], *args: Any) -> T:
+        return _engine_call(self.path, function, *args)
+
+    def _update(self, operation: engine.UpdateOperation, points: int, size: int) -> None:
+        require_room(self.path, _SPREAD * (size + points * _POINT_BYTES) + self._reserve)
+        self._apply(operation, points)
+
+    def _apply(self, operation: engine.UpdateOperation, points: int) -> None:
+        if not self._unflushed:
+            (self.path / _UNFLUSHED).touch()
+        self._unflushed += max(1, points)
+        self._call(self._opened().update, operation)
+        if self._unflushed >= _FLUSH_POINTS:
+            self.finalize()
+
+    def _require(self, ids: Sequence[str]) -> None:
+        """The engine would update the points before the first one that is missing, and then fail."""
+        found = self._call(self._opened().retrieve, list(ids), False, False)
+        refusal = missing_point(self.path, ids, {str(one.id) for one in found})
+        if refusal is not None:
+            raise refusal
+
+
+def _engine_call(path: Path, function: Callable[..., T], *args: Any) -> T:
+    """Call the engine, which raises bare Exception for all that goes wrong in it."""
+    try:
+        return function(*args)
+    except Exception as error:
+        said = " ".join(str(error).split())
+        if "WouldBlock" in said:
+            raise StoreBusyError(f"{path} is held by another process; try again when that is done") from error
+        if "os error 28" in said or "No space left" in said:
+            raise StoreFullError(f"the disk of {path} is full; make room and run again") from error
+        if type(error) is Exception:
+            raise StoreError(f"{path}: {said}") from error
+        raise
+
+
+def _missing_vectors(path: Path, schema: Schema) -> list[VectorField]:
+    """Fields of the schema that the shard lacks; one that differs, or that only the shard has, is refused."""
+    try:
+        said = json.loads((path / "edge_config.json").read_text("utf-8"))
+        dims = {name: params["size"] for name, params in (said.get("vectors") or {}).items()}
+        dims |= dict.fromkeys(said.get("sparse_vectors") or {})
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise StoreError(f"{path} holds no shard that can be read ({error})") from error
+    for field in schema.vectors:
+        if field.name in dims and dims[field.name] != field.dim:
+            raise StoreError(f"{path}: {field.name!r} has {dims[field.name]} dimensions, not {field.dim}")
+    unknown = sorted(set(dims) - {field.name for field in schema.vectors})
+    if unknown:
+        raise StoreError(f"{path} has a vector {unknown[0]!r} that the schema does not name")
+    return [field for field in schema.vectors if field.name not in dims]
+
+
+def _selected(fields: Sequence[str] | None) -> Any:
+    return True if fields is None else (list(fields) or False)
+
+
+def _payload_bytes(payload: Mapping[str, Any]) -> int:
+    return sum(len(value) for value in payload.values() if isinstance(value, str))
+
+
+def _vector_bytes(vectors: Mapping[str, Vectors]) -> int:
+    size = 0
+    for column in vectors.values():
+        if isinstance(column, SparseRows):
+            size += column.indices.nbytes + column.values.nbytes
+        elif isinstance(column, np.ndarray):
+            size += column.nbytes
+        else:
+            size += sum(one.nbytes for one in column)
+    return size
