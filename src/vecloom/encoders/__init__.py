@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from vecloom.types import TokenCounter, Vectors
+from vecloom.types import SparseRows, TokenCounter, Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class PassStats:
 
     ``tokens``: real tokens through the model, special ones included. ``padded``: tokens with padding
     (equal to ``tokens`` where nothing is padded). ``cut_texts`` and ``cut_tokens``: what a length limit
-    dropped.
+    dropped. ``reused``: texts that took over the vectors of an equal text and were not encoded themselves.
     """
 
     texts: int = 0
@@ -27,6 +27,7 @@ class PassStats:
     padded: int = 0
     cut_texts: int = 0
     cut_tokens: int = 0
+    reused: int = 0
 
     def __add__(self, other: PassStats) -> PassStats:
         return PassStats(
@@ -35,21 +36,51 @@ class PassStats:
             self.padded + other.padded,
             self.cut_texts + other.cut_texts,
             self.cut_tokens + other.cut_tokens,
+            self.reused + other.reused,
         )
 
 
+@dataclass(frozen=True, slots=True)
+class TermRows:
+    """Sparse vectors with what they stand for: ``terms[j]`` is the stem behind ``rows.indices[j]``."""
+
+    rows: SparseRows
+    terms: list[str]
+
+
 class Encoder(Protocol):
-    """One pass over texts, giving one or several named vectors."""
+    """One pass over texts, giving one or several named vectors.
+
+    ``names`` of a call asks for some of the pass's vectors only, and only their cost is paid; None asks for
+    all. The vectors of a text depend on that text alone, to the last bit on one machine with one version.
+    """
 
     #: Names of the vectors that a pass yields, as in the Qdrant point.
     names: tuple[str, ...]
-    #: The tokenizer's counter, for chunk budgets.
-    counter: TokenCounter
 
-    def encode_documents(self, texts: Sequence[str]) -> tuple[Mapping[str, Vectors], PassStats]:
-        """Vectors of stored texts, in the order given. An empty list gives empty arrays of full width."""
+    @property
+    def counter(self) -> TokenCounter:
+        """The tokenizer's counter, for chunk budgets."""
         ...
 
-    def encode_queries(self, texts: Sequence[str]) -> Mapping[str, Vectors]:
+    def encode_documents(
+        self, texts: Sequence[str], names: Sequence[str] | None = None
+    ) -> tuple[Mapping[str, Vectors], PassStats]:
+        """Vectors of stored texts, in the order given. An empty list gives empty arrays of full width.
+
+        Raises:
+            EncodingError: the model gave NaN or infinity.
+        """
+        ...
+
+    def encode_queries(
+        self, texts: Sequence[str], names: Sequence[str] | None = None
+    ) -> Mapping[str, Vectors]:
         """Vectors of search queries, in the order given."""
+        ...
+
+    def encode_terms(
+        self, texts: Sequence[str], names: Sequence[str] | None = None
+    ) -> Mapping[str, TermRows]:
+        """The sparse ones of `encode_documents` alone, with the stem behind every index."""
         ...

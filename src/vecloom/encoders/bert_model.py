@@ -1,0 +1,151 @@
+"""Running a BERT over texts: tokens, batches of one length, several runs at a time."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecloom.encoders.bert_graph import BertOutputs, BertShape
+from vecloom.encoders.bert_session import BertSession
+from vecloom.encoders.tokens import BertTokenizer, TokenRows, equal_length_batches
+from vecloom.errors import EncodingError, WeightsError
+
+#: Tokens in a batch, or one text. Small ones stay in a core's cache; measured flat from 256 to 512.
+BATCH_TOKENS = 384
+
+#: Texts handled in one stretch, so that memory does not grow with the number of texts.
+STRETCH_TEXTS = 1024
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """What the model gave for a stretch of texts.
+
+    ``dense`` float32 [texts, hidden]; ``attention`` float32, one for each of ``tokens.ids``; empty arrays
+    where not asked for. ``padded``: tokens that went through the model.
+    """
+
+    tokens: TokenRows
+    dense: NDArray[np.float32]
+    attention: NDArray[np.float32]
+    padded: int
+
+
+class BertModel:
+    """The files of one model: ``config.json``, ``tokenizer.json``, ``model.safetensors``.
+
+    Nothing but the config is read before it is needed. ``outputs`` tells the pooling; which outputs are made
+    is said in each call.
+    """
+
+    def __init__(self, folder: Path, limit: int, outputs: BertOutputs, cache_dir: Path, threads: int) -> None:
+        """``limit``: tokens of a text, special ones included; the model's own limit holds in any case.
+
+        Raises:
+            WeightsError: ``config.json`` cannot be read, or tells of another architecture.
+        """
+        self.shape = _shape_in(folder / "config.json")
+        self._folder = folder
+        self._limit = min(limit, self.shape.positions)
+        self._outputs = outputs
+        self._cache_dir = cache_dir
+        self._threads = threads
+        self._sessions: dict[tuple[bool, bool], BertSession] = {}
+        self._opening = threading.Lock()
+
+    @cached_property
+    def tokenizer(self) -> BertTokenizer:
+        """The tokenizer, cutting at the limit."""
+        return BertTokenizer(self._folder / "tokenizer.json", self._limit)
+
+    def forwards(self, texts: Sequence[str], *, dense: bool, attention: bool) -> Iterator[Forward]:
+        """The model over the texts, stretch by stretch, in their order.
+
+        Raises:
+            EncodingError: an output is NaN or infinite.
+            WeightsError: the tokenizer or the weights cannot be read.
+        """
+        for start in range(0, len(texts), STRETCH_TEXTS):
+            yield self._forward(texts[start : start + STRETCH_TEXTS], dense=dense, attention=attention)
+
+    def _forward(self, texts: Sequence[str], *, dense: bool, attention: bool) -> Forward:
+        tokens = self.tokenizer.rows(texts)
+        lengths = tokens.lengths
+        session = self._session(dense=dense, attention=attention)
+        wanted = ["dense"] * dense + ["attention"] * attention
+        pooled = np.empty((len(texts) if dense else 0, self.shape.hidden), dtype=np.float32)
+        shares = np.empty(len(tokens.ids) if attention else 0, dtype=np.float32)
+
+        def run(batch: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[NDArray[np.float32]]]:
+            places = tokens.starts[batch, None] + np.arange(lengths[batch[0]])
+            return places, session.run(tokens.ids[places], wanted)
+
+        padded = 0
+        batches = list(equal_length_batches(lengths, BATCH_TOKENS))
+        with closing(_each(run, batches, self._threads)) as results:
+            for batch, (places, found) in zip(batches, results, strict=True):
+                self._check(found, texts[int(batch[0])])
+                padded += places.size
+                if dense:
+                    pooled[batch] = found[0]
+                if attention:
+                    shares[places] = found[-1]
+        return Forward(tokens, pooled, shares, padded)
+
+    def _session(self, *, dense: bool, attention: bool) -> BertSession:
+        """The session for these outputs, opened once.
+
+        An open one that gives attention too serves for dense alone: 4% of its time against another copy of
+        the packed weights. The reverse would cost a fifth.
+        """
+        with self._opening:
+            for key in ((dense, attention), (dense, True)):
+                if key in self._sessions and (dense or key == (dense, attention)):
+                    return self._sessions[key]
+            outputs = replace(self._outputs, dense=dense, attention=attention)
+            session = BertSession(self._folder, outputs, self.shape, self._cache_dir)
+            self._sessions[dense, attention] = session
+            return session
+
+    def _check(self, found: Sequence[NDArray[np.float32]], text: str) -> None:
+        if not all(np.isfinite(array).all() for array in found):
+            raise EncodingError(
+                f"the model in {str(self._folder)!r} gives NaN or infinity, as for the text {text[:60]!r}; "
+                "check its files: vecloom models verify"
+            )
+
+
+def _each(function: Callable[[_Item], _Result], items: Sequence[_Item], threads: int) -> Generator[_Result]:
+    """``function`` of each item, in order, ``threads`` at a time. Closing it drops what has not begun."""
+    threads = min(threads, len(items))
+    if threads < 2:
+        yield from map(function, items)
+        return
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="vecloom-bert")
+    try:
+        yield from pool.map(function, items)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _shape_in(path: Path) -> BertShape:
+    try:
+        config = json.loads(path.read_bytes())
+        if not isinstance(config, dict):
+            raise ValueError("it is no object")
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{str(path)!r} cannot be read ({error}); pull the model again") from error
+    return BertShape.of(config, str(path))

@@ -1,0 +1,127 @@
+"""What the two sparse models share: words to stems, stems to ids, weighted stems to sorted rows."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecloom.types import SparseRows
+
+#: Words remembered before a table starts afresh: some 60 MB.
+TABLE_WORDS = 400_000
+
+_STEM_BITS = np.uint64(32)
+_STEM_MASK = np.uint64(0xFFFFFFFF)
+
+
+class StemTable(dict[bytes, bytes]):
+    """Word (UTF-8) -> its stem's number in four bytes, or no bytes where the word is dropped.
+
+    A missing word is stemmed and numbered on first use. Bytes, because joining them gives a text's stems as
+    one uint32 array, dropped words left out, faster than any list of numbers.
+
+    ``keep`` tells whether a word counts at all, before stemming. The id of a stem is the absolute value of
+    its signed 32-bit murmur3 hash (seed 0, UTF-8), as in FastEmbed and Qdrant.
+    """
+
+    def __init__(self, language: str, keep: Callable[[str], bool]) -> None:
+        import mmh3
+        from py_rust_stemmers import SnowballStemmer
+
+        super().__init__()
+        self.stems: list[str] = []
+        self._ids = array("I")
+        self._numbers: dict[str, bytes] = {}
+        self._keep = keep
+        self._stem = SnowballStemmer(language).stem_word
+        self._hash = mmh3.hash
+
+    def __missing__(self, word: bytes) -> bytes:
+        number = b""
+        plain = word.decode()
+        if self._keep(plain):
+            stem = self._stem(plain)
+            number = self._numbers.get(stem) or self._enrol(stem)
+        self[word] = number
+        return number
+
+    def _enrol(self, stem: str) -> bytes:
+        number = self._numbers[stem] = len(self.stems).to_bytes(4, "little")
+        self.stems.append(stem)
+        self._ids.append(abs(self._hash(stem)))
+        return number
+
+    def ids(self) -> NDArray[np.uint32]:
+        """The id of every stem, by its number."""
+        return np.array(self._ids, dtype=np.uint32)
+
+    def bound(self) -> None:
+        """Start afresh where there are too many words."""
+        if len(self) > TABLE_WORDS:
+            self.reset()
+
+    def reset(self) -> None:
+        """Forget every word. Numbers given out before lose their meaning."""
+        self.clear()
+        self._numbers.clear()
+        self.stems = []
+        self._ids = array("I")
+
+
+def keys_of(documents: NDArray[np.int64], stems: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    """A document and one of its stems as one number that sorts by document first."""
+    return (documents.astype(np.uint64) << _STEM_BITS) | stems
+
+
+def documents_of(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The documents of `keys_of`."""
+    return (keys >> _STEM_BITS).astype(np.int64)
+
+
+def term_rows(
+    count: int,
+    keys: NDArray[np.uint64],
+    unique: NDArray[np.uint64],
+    values: NDArray[np.float64],
+    table: StemTable,
+) -> tuple[SparseRows, NDArray[np.int64]]:
+    """Rows of ``count`` documents from their stems' values, and the number of the stem behind each index.
+
+    ``keys``: every stem of every document in the order of the text; ``unique``: the same without repetition,
+    sorted; ``values``: one for each of ``unique``. Where two stems of a document share an id, the value of
+    the one that appears first in the text is overwritten by the later one's, as in FastEmbed.
+    """
+    stems = unique & _STEM_MASK
+    places = (unique & ~_STEM_MASK) | table.ids()[stems]
+    order = np.argsort(places)
+    last = _last_of_equals(places[order])
+    if not last.all():
+        first_seen = np.unique(keys, return_index=True)[1]
+        order = np.lexsort((first_seen, places))
+    order = order[last]
+    places = places[order]
+    ends = np.searchsorted(places >> _STEM_BITS, np.arange(count, dtype=np.uint64), side="right")
+    indptr = np.zeros(count + 1, dtype=np.int64)
+    indptr[1:] = ends
+    rows = SparseRows(indptr, (places & _STEM_MASK).astype(np.uint32), values[order].astype(np.float32))
+    return rows, stems[order].astype(np.int64)
+
+
+def _last_of_equals(ordered: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """True for the last of each run of equal values."""
+    last = np.ones(len(ordered), dtype=np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=last[:-1])
+    return last
+
+
+def stack_rows(parts: Sequence[SparseRows]) -> SparseRows:
+    """Rows below each other."""
+    if len(parts) == 1:
+        return parts[0]
+    sizes = [np.zeros(1, dtype=np.int64), *(np.diff(part.indptr) for part in parts)]
+    indices = [np.zeros(0, dtype=np.uint32), *(part.indices for part in parts)]
+    values = [np.zeros(0, dtype=np.float32), *(part.values for part in parts)]
+    return SparseRows(np.cumsum(np.concatenate(sizes)), np.concatenate(indices), np.concatenate(values))

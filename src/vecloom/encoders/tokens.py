@@ -1,0 +1,93 @@
+"""Texts to token ids, cut at a limit of ours, and batches of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecloom.errors import WeightsError
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRows:
+    """Token ids of texts, special ones included, one after another.
+
+    ``ids`` int32; text i is ``ids[starts[i]:starts[i + 1]]``. ``cut_texts`` and ``cut_tokens`` count what the
+    limit dropped.
+    """
+
+    ids: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    cut_texts: int
+    cut_tokens: int
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each text."""
+        return np.diff(self.starts)
+
+
+class BertTokenizer:
+    """A ``tokenizer.json``, with the truncation and padding that it may carry replaced by ``limit``."""
+
+    def __init__(self, path: Path, limit: int) -> None:
+        from tokenizers import Tokenizer
+
+        self._tokenizer = Tokenizer.from_buffer(_checked(path))
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_length=limit)
+        self._specials = self._tokenizer.num_special_tokens_to_add(is_pair=False)
+
+    def rows(self, texts: Sequence[str]) -> TokenRows:
+        """The tokens of texts."""
+        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        lengths = np.fromiter(map(len, encodings), dtype=np.int64, count=len(encodings))
+        starts = np.zeros(len(encodings) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=starts[1:])
+        flat = chain.from_iterable(encoding.ids for encoding in encodings)
+        ids = np.fromiter(flat, dtype=np.int32, count=int(starts[-1]))
+        cut = [sum(len(rest) - self._specials for rest in e.overflowing) for e in encodings]
+        return TokenRows(ids, starts, sum(tokens > 0 for tokens in cut), sum(cut))
+
+    def vocabulary(self) -> tuple[list[str], list[bool]]:
+        """Every token by its id, and whether it is a special one. Ids that the file leaves out are ""."""
+        known = self._tokenizer.get_vocab(with_added_tokens=True)
+        tokens = [""] * (max(known.values()) + 1)
+        for token, number in known.items():
+            tokens[number] = token
+        added = self._tokenizer.get_added_tokens_decoder()
+        return tokens, [number in added and added[number].special for number in range(len(tokens))]
+
+
+def _checked(path: Path) -> bytes:
+    """The file, once it is known to be JSON: what the tokenizers library raises has no class of its own."""
+    try:
+        data = path.read_bytes()
+        whole = "model" in json.loads(data)
+    except (OSError, ValueError, TypeError) as error:
+        raise WeightsError(f"{str(path)!r} cannot be read ({error}); pull the model again") from error
+    if not whole:
+        raise WeightsError(f"{str(path)!r} describes no tokenizer; pull the model again")
+    return data
+
+
+def equal_length_batches(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:
+    """Texts grouped to batches of one length each, longest first, of at most ``budget`` tokens (or one text).
+
+    A pure function of the lengths. Nothing is padded.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    ordered = lengths[order]
+    bounds = [0, *(np.flatnonzero(np.diff(ordered)) + 1).tolist(), len(ordered)]
+    for start, end in pairwise(bounds):
+        if start == end:
+            continue
+        step = max(1, budget // max(1, int(ordered[start])))
+        for first in range(start, end, step):
+            yield order[first : min(first + step, end)]

@@ -1,0 +1,116 @@
+"""Which passes run for the vectors asked, each equal text once, and what that cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecloom.encoders import Encoder, PassStats
+from vecloom.errors import UsageError
+from vecloom.types import SparseRows, Vectors
+
+
+class Engine:
+    """The encoders of an index, asked by vector name."""
+
+    def __init__(self, encoders: Iterable[Encoder]) -> None:
+        self._encoders = tuple(encoders)
+        self.names = tuple(name for encoder in self._encoders for name in encoder.names)
+
+    @property
+    def passes(self) -> tuple[tuple[str, ...], ...]:
+        """The vector names, grouped by the pass that yields them."""
+        return tuple(encoder.names for encoder in self._encoders)
+
+    def encode_documents(
+        self, texts: Sequence[str], names: Sequence[str] | None = None
+    ) -> tuple[dict[str, Vectors], PassStats]:
+        """Vectors of stored texts by name (all, or those of ``names``), and the passes' figures, summed.
+
+        Equal texts are encoded once; the figures count them once, and as ``reused`` after that. What a text
+        gives does not depend on the texts beside it.
+
+        Raises:
+            UsageError: a name that no encoder yields.
+            EncodingError: a model gave what cannot be stored.
+        """
+        distinct = list(dict.fromkeys(texts))
+        rows = _rows_in(distinct, texts)
+        vectors: dict[str, Vectors] = {}
+        total = PassStats()
+        for encoder, wanted in self._wanted(names):
+            found, stats = encoder.encode_documents(distinct, wanted)
+            total += replace(stats, reused=len(texts) - len(distinct))
+            vectors |= found if rows is None else {name: take_rows(v, rows) for name, v in found.items()}
+        return vectors, total
+
+    def encode_queries(self, texts: Sequence[str], names: Sequence[str] | None = None) -> dict[str, Vectors]:
+        """Vectors of search queries by name (all, or those of ``names``).
+
+        Raises:
+            UsageError: a name that no encoder yields.
+        """
+        vectors: dict[str, Vectors] = {}
+        for encoder, wanted in self._wanted(names):
+            vectors |= encoder.encode_queries(texts, wanted)
+        return vectors
+
+    def sparse_vectors(
+        self, texts: Sequence[str], names: Sequence[str] | None = None
+    ) -> dict[str, list[dict[str, list[int] | list[float] | list[str]]]]:
+        """Sparse vectors of stored texts as plain lists, for those who take them elsewhere.
+
+        By vector name, for each text: ``indices`` (sorted, unique), their ``values``, and ``tokens``, the
+        stems that they stand for. Dense vectors are left out.
+
+        Raises:
+            UsageError: a name that no encoder yields.
+        """
+        lists: dict[str, list[dict[str, list[int] | list[float] | list[str]]]] = {}
+        for encoder, wanted in self._wanted(names):
+            for name, found in encoder.encode_terms(texts, wanted).items():
+                bounds = found.rows.indptr.tolist()
+                lists[name] = [
+                    {
+                        "indices": found.rows.indices[start:end].tolist(),
+                        "values": found.rows.values[start:end].tolist(),
+                        "tokens": found.terms[start:end],
+                    }
+                    for start, end in pairwise(bounds)
+                ]
+        return lists
+
+    def _wanted(self, names: Sequence[str] | None) -> list[tuple[Encoder, tuple[str, ...]]]:
+        """The encoders that yield any of ``names``, each with those it yields."""
+        asked = self.names if names is None else tuple(names)
+        unknown = [name for name in asked if name not in self.names]
+        if unknown:
+            raise UsageError(f"no model gives the vector {unknown[0]!r}; there are {', '.join(self.names)}")
+        pairs = ((e, tuple(name for name in e.names if name in asked)) for e in self._encoders)
+        return [(encoder, wanted) for encoder, wanted in pairs if wanted]
+
+
+def take_rows(vectors: Vectors, rows: Sequence[int] | NDArray[np.int64]) -> Vectors:
+    """The given rows of vectors, in the given order, repeats included."""
+    chosen = np.asarray(rows, dtype=np.int64)
+    if isinstance(vectors, SparseRows):
+        starts = vectors.indptr[chosen]
+        sizes = vectors.indptr[chosen + 1] - starts
+        indptr = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(sizes)])
+        places = np.repeat(starts - indptr[:-1], sizes) + np.arange(indptr[-1])
+        return SparseRows(indptr, vectors.indices[places], vectors.values[places])
+    if isinstance(vectors, list):
+        return [vectors[row] for row in chosen]
+    return vectors[chosen]
+
+
+def _rows_in(distinct: Sequence[str], texts: Sequence[str]) -> NDArray[np.int64] | None:
+    """Where each text stands among the distinct ones; None where they are the same list."""
+    if len(distinct) == len(texts):
+        return None
+    places = {text: row for row, text in enumerate(distinct)}
+    return np.fromiter(map(places.__getitem__, texts), dtype=np.int64, count=len(texts))
