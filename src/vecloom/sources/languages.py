@@ -146,29 +146,28 @@ tabular data .dat .asc .vtt .srt .afm .pdb .obj .ply .hex .ihex .mtl .xyz .fasta
 """
 
 
-def _rows() -> Iterator[tuple[Language, list[str]]]:
-    for row in _TABLE.replace("\n    ", " ").strip().split("\n"):
-        name, kind, *words = row.split()
-        yield Language(name, _KINDS[kind]), words
-
-
 _KINDS: Mapping[str, Kind] = {"code": "code", "prose": "prose", "notebook": "notebook", "data": "data"}
 _BY_NAME: dict[str, Language] = {}
 _BY_FILE_NAME: dict[str, Language] = {}
 _BY_SUFFIX: dict[str, Language] = {}
 _BY_INTERPRETER: dict[str, Language] = {}
 
-for _language, _words in _rows():
-    _BY_NAME[_language.name] = _language
-    for _word in _words:
-        if _word.startswith("#!"):
-            _BY_INTERPRETER[_word[2:]] = _language
-        elif _word.startswith("="):
-            _BY_NAME[_word[1:]] = _language
-        else:
-            (_BY_SUFFIX if _word.startswith(".") else _BY_FILE_NAME)[_word] = _language
 
-LANGUAGES = tuple(dict.fromkeys(_BY_NAME.values()))
+def _read_table() -> Iterator[Language]:
+    for row in _TABLE.replace("\n    ", " ").strip().split("\n"):
+        name, kind, *words = row.split()
+        language = _BY_NAME[name] = Language(name, _KINDS[kind])
+        for word in words:
+            if word.startswith("#!"):
+                _BY_INTERPRETER[word[2:]] = language
+            elif word.startswith("="):
+                _BY_NAME[word[1:]] = language
+            else:
+                (_BY_SUFFIX if word.startswith(".") else _BY_FILE_NAME)[word] = language
+        yield language
+
+
+LANGUAGES = tuple(_read_table())
 
 # Suffixes of files that are filled in later; what they will be is told by the rest of the name.
 _TEMPLATES = (".in", ".example", ".sample", ".dist", ".template", ".bak")

@@ -52,7 +52,8 @@ def source_name(root: Path, taken: Container[str]) -> str:
 
     The root of a file system has no base name and is called ``root``.
     """
-    base = escape_name(root.absolute().name if root.name not in {"", ".."} else root.resolve().name) or "root"
+    named = root.name if root.name not in {"", ".."} else root.resolve().name
+    base = escape_name(named) or "root"
     name, number = base, 1
     while name in taken:
         number += 1

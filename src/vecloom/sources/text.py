@@ -40,12 +40,12 @@ _FAMILIES = (
 )
 
 
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_INVALID = re.compile("[\0\ud800-\udfff]")
 
 
 def valid(text: str) -> str:
-    """``text`` as UTF-8 can spell it: lone surrogates, which JSON can write, become U+FFFD."""
-    return _LONE_SURROGATE.sub("\ufffd", text)
+    """Text from JSON, which can write lone surrogates and NUL: both become U+FFFD."""
+    return _INVALID.sub("\ufffd", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,8 @@ def _strict(data: bytes, encoding: str) -> Decoded | tuple[Reason, str]:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         return "encoding", f"begins like {encoding} but is not: {error.reason} at byte {error.start:,}"
-    if "\0" in text:
-        return "binary", "holds NUL characters"
+    if "\0" in text or _control_share(text[:_SAMPLE].encode()) > _MAX_CONTROLS:
+        return "binary", f"many control characters, read as {encoding}"
     return Decoded(text, encoding)
 
 
@@ -108,7 +108,7 @@ def _legacy(data: bytes) -> Decoded | tuple[Reason, str]:
         return decoded
     lossy = data.decode(errors="replace")
     bad = lossy.count("\ufffd")
-    if sum(not char.isascii() for char in lossy) > 4 * bad:
+    if len(lossy) - len(lossy.encode("ascii", "ignore")) > 4 * bad:
         return Decoded(lossy, "utf-8 with bad bytes replaced")
     high = len(data) - len(data.decode("ascii", "ignore"))
     if high > _MAX_HIGH * len(data):

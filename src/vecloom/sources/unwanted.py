@@ -15,9 +15,9 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-#: Folders of version control, fetched dependencies and caches. Names that people give to their own folders
-#: too (build, dist, target, vendor, env) are not here: .gitignore, CACHEDIR.TAG and pyvenv.cfg tell those.
-TOOL_FOLDERS = _words("""
+# Folders of version control, fetched dependencies and caches. Names that people give to their own folders
+# too (build, dist, target, vendor, env) are not here: .gitignore, CACHEDIR.TAG and pyvenv.cfg tell those.
+_TOOL_FOLDERS = _words("""
     .git .hg .svn .bzr .jj .sl CVS _darcs
     node_modules bower_components jspm_packages .pnpm-store .yarn Pods elm-stuff
     __pycache__ .venv .tox .nox .eggs .mypy_cache .pytest_cache .ruff_cache .hypothesis .pytype .pixi
@@ -71,6 +71,11 @@ _BINARY_SUFFIXES = _words("""
     .tflite .pb .ckpt .joblib .mat .rds .rda .sqlite .sqlite3 .db .mdb .sst .ldb .mo .gmo .der .swp .swo
     .blend .fbx .glb .stl .unitypackage .uasset .ttc .icc .pcap .dex .lockb
 """)
+
+
+def is_tool_folder(name: str) -> bool:
+    """Whether tools, not people, fill folders of this name."""
+    return name in _TOOL_FOLDERS or name.endswith(".egg-info")
 
 
 def unwanted_name(name: str) -> tuple[Reason, str] | None:

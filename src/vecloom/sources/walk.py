@@ -20,7 +20,7 @@ from vecloom.sources.unwanted import (
     CACHE_SIGNATURE,
     ENVIRONMENT_MARKS,
     SECRET_FOLDERS,
-    TOOL_FOLDERS,
+    is_tool_folder,
     unwanted_name,
 )
 
@@ -111,7 +111,7 @@ class _Walk:
         if verdict and verdict.ignored:
             return Skip(path, "ignored", verdict.detail)
         wanted = verdict is not None and verdict.own and entry.name != ".git"
-        if not wanted and (entry.name in TOOL_FOLDERS or entry.name.endswith(".egg-info")):
+        if not wanted and is_tool_folder(entry.name):
             return Skip(path, "tool folder", "by its name")
         return _Folder(entry.path, raw, path, rules, wanted)
 
@@ -141,7 +141,7 @@ class _Walk:
             target = os.path.realpath(link, strict=True)
         except OSError as error:
             return Skip(path, "broken link", error.strerror or str(error))
-        inside = os.path.commonpath((target, self.root)) == self.root
+        inside = Path(target).is_relative_to(self.root)
         shown = escape_name(os.path.relpath(target, self.root) if inside else target)
         return Skip(path, "link inside" if inside else "link outside", f"to {shown}")
 
