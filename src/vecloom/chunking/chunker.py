@@ -70,7 +70,7 @@ class Chunker:
         rows = Rows(document.text, self.counter)
         headers = DocumentHeaders(document, self.budget, self.counter)
         most = self.budget - self.counter.specials - self.overlap
-        capacity = Capacity(most, most - header_allowance(self.budget), headers.reserve)
+        capacity = Capacity(most, most - header_allowance(self.budget), headers.reserves)
         sums = rows.sums
 
         def fits(first: int, last: int, path: Path) -> bool:
@@ -84,15 +84,16 @@ class Chunker:
     def _spans(self, units: Sequence[Unit], capacity: Capacity, length: int) -> list[_Span]:
         spans = []
         starts = pack(units, capacity)
+        whole = self.counter.additive and not any(unit.broken for unit in units)
         floor = 0
         for start, end in zip(starts, [*starts[1:], len(units)], strict=True):
             first, room = start, self.overlap
-            while first > floor and units[first - 1].tokens <= room:
+            while room > 0 and first > floor and units[first - 1].tokens <= room:
                 first -= 1
                 room -= units[first].tokens
             until = units[end].start if end < len(units) else length
-            sure = self.counter.additive and not any(unit.broken for unit in units[first:end])
             own = units[start:end]
+            sure = whole or (self.counter.additive and not any(unit.broken for unit in units[first:end]))
             spans.append(_Span(units[first].start, own[0].start, until, path_of(own), sure))
             floor = start
         return spans
@@ -103,7 +104,7 @@ class Chunker:
         done = [span for span in spans if span.sure]
         limit = self.budget - self.counter.specials
         while unsure:
-            texts = [headers.header(span.path) + text[span.start : span.end] for span in unsure]
+            texts = [headers.of(span.path)[1] + text[span.start : span.end] for span in unsure]
             too_long: list[_Span] = []
             for span, tokens in zip(unsure, self.counter.counts(texts), strict=True):
                 fine = tokens <= limit or span.end - span.start == 1
@@ -133,13 +134,14 @@ def _chunks(rows: Rows, headers: DocumentHeaders, spans: Iterable[_Span]) -> Ite
         offset += span.own - position if ascii_only else len(text[position : span.own].encode())
         size = len(own) if ascii_only else len(own.encode())
         repeated = text[span.start : span.own]
+        breadcrumb, header = headers.of(span.path)
         yield Chunk(
             text=repeated + own,
             start_line=bisect_right(starts, span.start),
             end_line=bisect_right(starts, span.end - 1),
-            start_byte=offset - len(repeated.encode()),
+            start_byte=offset - len(repeated.encode()) if repeated else offset,
             end_byte=offset + size,
-            breadcrumb=headers.breadcrumb(span.path),
-            header=headers.header(span.path),
+            breadcrumb=breadcrumb,
+            header=header,
         )
         position, offset = span.end, offset + size

@@ -46,6 +46,8 @@ _FREE_REPORTS = 2_000
 _BYTES_PER_REPORT = 12
 _FREE_SECONDS = 5.0
 _SECONDS_PER_BYTE = 2e-6
+# How much of the source the parser is handed at a time; each time it comes back it gets a copy.
+_WINDOW = 8192
 
 _threads = threading.local()
 
@@ -97,7 +99,7 @@ def parse(source: bytes, grammar: str) -> Node:
         return reports > limit or time.monotonic() > deadline
 
     try:
-        tree = parser.parse(lambda offset, _point: source[offset:], progress_callback=stop)
+        tree = parser.parse(lambda offset, _point: source[offset : offset + _WINDOW], progress_callback=stop)
     except ValueError as error:  # how the binding reports a parse that was stopped
         parser.reset()
         raise ParseError(f"the {grammar} parser gave up after {reports * 100} operations") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from vecloom.types import Document, TokenCounter
 
@@ -10,9 +10,9 @@ SEPARATOR = " > "
 _CUT = "…"
 
 
-def join_breadcrumb(path: tuple[str, ...]) -> str:
-    """A symbol or heading path as one string; white space inside an element becomes one space."""
-    return SEPARATOR.join(filter(None, (" ".join(element.split()) for element in path)))
+def join_breadcrumb(path: Sequence[str]) -> str:
+    """A symbol or heading path as one string; its elements are single lines, empty ones are left out."""
+    return SEPARATOR.join(filter(None, path))
 
 
 def header_allowance(budget: int) -> int:
@@ -44,7 +44,7 @@ def context_header(path: str, breadcrumb: str, budget: int, counter: TokenCounte
 
 
 def _lines(path: str, breadcrumb: str) -> str:
-    return "".join(line + "\n" for line in (path, breadcrumb) if line)
+    return (path + "\n" if path else "") + (breadcrumb + "\n" if breadcrumb else "")
 
 
 def _shorten(text: str, separator: str, fits: Callable[[str], bool]) -> str:
@@ -68,32 +68,35 @@ class DocumentHeaders:
     """The headers of one document's chunks, by symbol or heading path (title left out)."""
 
     def __init__(self, document: Document, budget: int, counter: TokenCounter) -> None:
-        self._path = document.path if document.path_in_header else ""
-        self._title = (document.title,)
+        self._path = " ".join(document.path.split()) if document.path_in_header else ""
+        self._title = (" ".join(document.title.split()),)
         self._budget = budget
         self._counter = counter
-        self._headers: dict[tuple[str, ...], str] = {}
-        self._path_tokens = self._tokens(self._path)
+        self._allowance = header_allowance(budget)
+        self._path_tokens = counter.counts([_lines(self._path, "")])[0]
+        self._known: dict[tuple[str, ...], tuple[str, str]] = {}
+        self._reserves: dict[tuple[str, ...], int] = {}
 
-    def _tokens(self, line: str) -> int:
-        return self._counter.counts([" ".join(line.split()) + "\n"])[0] if line else 0
+    def of(self, path: tuple[str, ...]) -> tuple[str, str]:
+        """The breadcrumb (title and path as one string) and the context header of a chunk of that path."""
+        known = self._known.get(path)
+        if known is None:
+            breadcrumb = join_breadcrumb(self._title + path)
+            if self._counter.additive and self._reserves.get(path, self._allowance) < self._allowance:
+                header = _lines(self._path, breadcrumb)
+            else:
+                header = context_header(self._path, breadcrumb, self._budget, self._counter)
+            known = self._known[path] = (breadcrumb, header)
+        return known
 
-    def breadcrumb(self, path: tuple[str, ...]) -> str:
-        """The title and the path, as one string."""
-        return join_breadcrumb(self._title + path)
-
-    def header(self, path: tuple[str, ...]) -> str:
-        """The context header of a chunk of that path."""
-        header = self._headers.get(path)
-        if header is None:
-            header = context_header(self._path, self.breadcrumb(path), self._budget, self._counter)
-            self._headers[path] = header
-        return header
-
-    def reserve(self, path: tuple[str, ...]) -> int:
-        """Tokens to keep free for the header of ``path`` or of any path that it lies under.
+    def reserves(self, paths: Sequence[tuple[str, ...]]) -> list[int]:
+        """For each path, the tokens to keep free for its header or that of any path it lies under.
 
         At least what the header takes where the counter is additive; a guess, to be checked, where not.
         """
-        tokens = self._path_tokens + self._tokens(self.breadcrumb(path))
-        return min(tokens, header_allowance(self._budget))
+        lines = [_lines("", join_breadcrumb(self._title + path)) for path in paths]
+        counts = [
+            min(self._path_tokens + tokens, self._allowance) for tokens in self._counter.counts(lines)
+        ]
+        self._reserves.update(zip(paths, counts, strict=True))
+        return counts

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate
+from typing import NamedTuple
 
 from vecloom.chunking.outline import INSIDE, Outline, Path
 from vecloom.chunking.rows import Rows, split_line
 from vecloom.types import TokenCounter
 
-#: A chunk of fewer tokens says too little to be found: one costs as much as this many chunks.
+#: A chunk of fewer tokens says too little to be found; one more of them costs as much as two chunks.
 TINY_TOKENS = 32
-_TINY_COST = 1.2
-# Neighbours that one path and one cost join are one unit up to this share of a chunk: fewer units to weigh.
-_MERGED_SHARE = 12
+_TINY_COST = 1.0
+# What is cheaper to cut before than behind is one unit up to this share of a chunk: fewer units to weigh.
+_MERGED_SHARE = 10
 _BLANK_INSIDE = 0.85
+_NEVER = float("inf")
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(NamedTuple):
     """What is not cut any further: ``start`` is a character offset, ``cost`` that of a cut before it.
 
     ``broken`` marks a piece of a line, whose count need not add up with its neighbours'.
@@ -32,123 +33,133 @@ class Unit:
     broken: bool = False
 
 
+_NO_UNIT = Unit(0, 0, _NEVER, ())
+
+
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """How many tokens of text a chunk may have: ``most`` less what its header takes (``reserve(path)``).
+    """How many tokens of text a chunk may have: ``most`` less what its header takes.
 
-    ``least`` is what is left beside the longest header there can be.
+    ``least`` is what is left beside the longest header there can be; ``reserves`` gives the tokens that the
+    headers of some paths take.
     """
 
     most: int
     least: int
-    reserve: Callable[[Path], int]
+    reserves: Callable[[Sequence[Path]], Sequence[int]]
 
     def holds(self, tokens: int, path: Path) -> bool:
         """True where a text of so many tokens fits a chunk of that path."""
-        return tokens <= self.least or (tokens <= self.most and tokens + self.reserve(path) <= self.most)
+        if tokens <= self.least:
+            return True
+        return tokens <= self.most and tokens + self.reserves([path])[0] <= self.most
 
 
 def units_of(rows: Rows, outline: Outline, capacity: Capacity, counter: TokenCounter) -> list[Unit]:
     """The outline's stretches as units that each fit a chunk; what does not fit is cut by lines, then within."""
     units: list[Unit] = []
-    ends = [*outline.rows[1:], len(rows.lines)]
     small = capacity.least // _MERGED_SHARE
-    starts, sums = rows.starts, rows.sums
-    for first, end, cost, path in zip(outline.rows, ends, outline.costs, outline.paths, strict=True):
-        tokens = sums[end] - sums[first]
-        if not capacity.holds(tokens, path):
-            units += _by_lines(rows, first, end, cost, path, capacity.least, counter)
-            continue
-        if units:
-            last = units[-1]
-            if last.path == path and tokens + last.tokens <= small and (last.cost == cost or not tokens):
-                units[-1] = Unit(last.start, last.tokens + tokens, last.cost, path)
-                continue
-        units.append(Unit(starts[first], tokens, cost, path))
+    last = _NO_UNIT
+    for unit in _stretches(rows, outline, capacity, counter):
+        start, tokens, cost, path, broken = unit
+        tokens += last.tokens
+        if tokens <= small and cost >= last.cost and path == last.path and not (broken or last.broken):
+            last = units[-1] = Unit(last.start, tokens, last.cost, path)
+        else:
+            units.append(unit)
+            last = unit
     return units
 
 
-def _by_lines(
+def _stretches(rows: Rows, outline: Outline, capacity: Capacity, counter: TokenCounter) -> Iterator[Unit]:
+    starts, sums, least = rows.starts, rows.sums, capacity.least
+    ends = [*outline.rows[1:], len(rows.lines)]
+    for first, end, cost, path in zip(outline.rows, ends, outline.costs, outline.paths, strict=True):
+        tokens = sums[end] - sums[first]
+        if tokens <= least or capacity.holds(tokens, path):
+            yield Unit(starts[first], tokens, cost, path)
+        else:
+            yield from _lines(rows, first, end, cost, path, least, counter)
+
+
+def _lines(
     rows: Rows, first: int, end: int, cost: float, path: Path, limit: int, counter: TokenCounter
-) -> list[Unit]:
-    units: list[Unit] = []
+) -> Iterator[Unit]:
     for row in range(first, end):
         if row > first:
             cost = _BLANK_INSIDE if rows.lines[row - 1].isspace() else INSIDE
         tokens = rows.sums[row + 1] - rows.sums[row]
         if tokens <= limit:
-            units.append(Unit(rows.starts[row], tokens, cost, path))
+            yield Unit(rows.starts[row], tokens, cost, path)
             continue
         start = rows.starts[row]
         for piece, count in split_line(rows.lines[row], limit, counter):
-            units.append(Unit(start, count, cost, path, broken=True))
+            yield Unit(start, count, cost, path, broken=True)
             start += len(piece)
             cost = INSIDE
-    return units
 
 
 def pack(units: Sequence[Unit], capacity: Capacity) -> list[int]:
     """The units that chunks begin with, so that the sum of costs is least.
 
-    A chunk costs 1, one of fewer than 32 tokens up to 1.2 more, a cut what the unit behind it says. Dynamic
-    programming over the end of each chunk: O(units x units per chunk).
+    A chunk costs 1, one of fewer than 32 tokens another 1, a cut what the unit behind it says. Dynamic
+    programming over the ends of chunks; of equal choices the longer chunk is taken.
     """
-    most, least = capacity.most, capacity.least
-    best = [0.0] * (len(units) + 1)
-    choice = [0] * (len(units) + 1)
-    tokens = [unit.tokens for unit in units]
-    costs = [unit.cost for unit in units]
-    costs[0] = 0.0
-    reserves: dict[Path, int] = {}
+    reserves = _reserves(units, capacity)
+    sums = [0, *accumulate(unit.tokens for unit in units)]
+    cuts = [0.0]  # cuts[i]: the least cost of all before unit i, a cut there included
+    choice: list[int] = []
+    first = tiny = widest = 0  # first..end is the longest chunk, tiny..end the longest tiny one
     for end in range(1, len(units) + 1):
-        lowest, start_of_lowest = float("inf"), end - 1
-        size = reserved = 0
-        for start in range(end - 1, -1, -1):
-            size += tokens[start]
-            if size > least:
-                path = units[start].path
-                if not reserved:
-                    reserved = max(_reserve(units[i].path, reserves, capacity) for i in range(start, end))
-                else:
-                    reserved = max(reserved, _reserve(path, reserves, capacity))
-                if size + reserved > most and start < end - 1:
-                    break
-            cost = best[start] + costs[start]
-            if size < TINY_TOKENS:
-                cost += _TINY_COST * (1 - size / (2 * TINY_TOKENS))
-            if cost < lowest:
-                lowest, start_of_lowest = cost, start
-        best[end] = lowest + 1
-        choice[end] = start_of_lowest
+        total = sums[end]
+        if reserves[end - 1] >= reserves[widest]:
+            widest = end - 1
+        while total - sums[first] + reserves[widest] > capacity.most and first < end - 1:
+            first += 1
+            if widest < first:
+                widest = max(range(first, end), key=reserves.__getitem__)
+        while total - sums[tiny] >= TINY_TOKENS:
+            tiny += 1
+        lowest, start = _NEVER, first
+        if first < tiny:
+            full = cuts[first:tiny]
+            lowest = min(full)
+            start += full.index(lowest)
+        if tiny < end:
+            small = cuts[max(first, tiny) :]
+            least = min(small)
+            if least + _TINY_COST < lowest:
+                lowest, start = least + _TINY_COST, max(first, tiny) + small.index(least)
+        choice.append(start)
+        cuts.append(lowest + 1 + units[end].cost if end < len(units) else 0.0)
+    return _followed(choice)
+
+
+def _reserves(units: Sequence[Unit], capacity: Capacity) -> list[int]:
+    paths = list(dict.fromkeys([unit.path for unit in units]))
+    known = dict(zip(paths, capacity.reserves(paths), strict=True))
+    return [known[unit.path] for unit in units]
+
+
+def _followed(choice: Sequence[int]) -> list[int]:
+    """The starts of chunks, given for each end the start of the chunk that ends there."""
     starts = []
-    end = len(units)
+    end = len(choice)
     while end > 0:
-        end = choice[end]
+        end = choice[end - 1]
         starts.append(end)
     return starts[::-1]
 
 
-def _reserve(path: Path, known: dict[Path, int], capacity: Capacity) -> int:
-    tokens = known.get(path)
-    if tokens is None:
-        tokens = known[path] = capacity.reserve(path)
-    return tokens
-
-
 def path_of(units: Sequence[Unit]) -> Path:
     """The deepest path that covers more than half of the units' tokens: what a chunk of them is called."""
-    if len(units) == 1:
-        return units[0].path
+    paths = [unit.path for unit in units]
+    if paths.count(paths[0]) == len(paths):
+        return paths[0]
     half = sum(unit.tokens for unit in units) / 2
-    inside = units
-    path: Path = ()
-    while True:
-        depth = len(path)
-        deeper = [unit for unit in inside if len(unit.path) > depth]
-        for name, group in groupby(sorted(deeper, key=lambda u: u.path[depth]), lambda u: u.path[depth]):
-            members = list(group)
-            if sum(unit.tokens for unit in members) > half:
-                path, inside = (*path, name), members
-                break
-        else:
-            return path
+    covered: dict[Path, int] = {}
+    for unit in units:
+        for depth in range(1, len(unit.path) + 1):
+            prefix = unit.path[:depth]
+            covered[prefix] = covered.get(prefix, 0) + unit.tokens
+    return max((path for path, tokens in covered.items() if tokens > half), key=len, default=())

@@ -29,7 +29,7 @@ class Headings:
         """A heading of ``level`` (the smaller the higher) begins."""
         while self._open and self._open[-1][0] >= level:
             self._open.pop()
-        self._open.append((level, title))
+        self._open.append((level, " ".join(title.split())))
 
     @property
     def path(self) -> Path:

@@ -93,7 +93,7 @@ def _read_parts(document: Document, rows: Rows, fits: Fits, outline: Outline) ->
     for part in document.parts:
         first = bisect_right(rows.starts, part.start, hi=len(rows.lines)) - 1
         end = bisect_left(rows.starts, part.end)
-        headings.tail = (part.label,) if part.label else ()
+        headings.tail = (" ".join(part.label.split()),)
         glued = previous == "prose" and part.kind == "code"
         outline.mark(first, _AFTER_PROSE_CELL if glued else 0.0, headings.path)
         section = Section(rows.lines[first:end], first, headings.path, fits)

@@ -30,11 +30,12 @@ _FUNCTION = re.compile(r"function|method|constructor|init_declaration|lambda|clo
 _LEADING = re.compile(r"comment|haddock|^attribute|^decorator$|annotation|^signature$|^modifiers$")
 _NAMED_VALUE = re.compile(r"function|class|object|struct|table_constructor|union|enum|module")
 _ELIXIR_DEFINES = frozenset(
-    "def defp defmacro defmacrop defmodule defprotocol defimpl defguard defguardp describe test".split()
+    ["def", "defp", "defmacro", "defmacrop", "defmodule", "defprotocol", "defimpl", "defguard", "defguardp", "describe", "test"]
 )
 
 Name: TypeAlias = "tuple[str, ...]"
-Namer: TypeAlias = "Callable[[Node], Name]"
+#: A node and the source (UTF-8) that it lies in -> what it defines; empty: nothing.
+Namer: TypeAlias = "Callable[[Node, bytes], Name]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,31 +53,33 @@ class NodeKind:
     leading: bool
 
 
-def _text(node: Node | None) -> str:
-    if node is None or node.text is None:
+def _text(node: Node | None, source: bytes) -> str:
+    # Node.text asks the parser's read callback again, which copies the rest of the source each time.
+    if node is None:
         return ""
-    text = " ".join(node.text[: 4 * _MAX_NAME].decode(errors="ignore").split())
+    start = node.start_byte
+    text = " ".join(source[start : min(node.end_byte, start + 4 * _MAX_NAME)].decode(errors="ignore").split())
     return text if len(text) <= _MAX_NAME else text[: _MAX_NAME - 1] + "…"
 
 
-def _named(node: Node | None) -> Name:
-    text = _text(node).strip("\"'`")
+def _named(node: Node | None, source: bytes) -> Name:
+    text = _text(node, source).strip("\"'`")
     return (text,) if text else ()
 
 
 def _field(field: str) -> Namer:
-    return lambda node: _named(node.child_by_field_name(field))
+    return lambda node, source: _named(node.child_by_field_name(field), source)
 
 
-def _first_child(node: Node) -> Name:
-    return _named(node.named_child(0)) if node.named_child_count else ()
+def _first_child(node: Node, source: bytes) -> Name:
+    return _named(node.named_child(0), source) if node.named_child_count else ()
 
 
 def _fixed(name: str) -> Namer:
-    return lambda _node: (name,)
+    return lambda _node, _source: (name,)
 
 
-def _declarator(node: Node) -> Name:
+def _declarator(node: Node, source: bytes) -> Name:
     """C and its kin: the identifier at the end of a chain of declarators."""
     inner = node.child_by_field_name("declarator")
     while inner is not None:
@@ -84,38 +87,38 @@ def _declarator(node: Node) -> Name:
         if deeper is None and inner.type in ("reference_declarator", "parenthesized_declarator"):
             deeper = inner.named_child(0)
         if deeper is None:
-            return _named(inner)
+            return _named(inner, source)
         inner = deeper
     return ()
 
 
-def _wrapped(node: Node) -> Name:
+def _wrapped(node: Node, source: bytes) -> Name:
     """The name of the definition among the children of an export, a decorated or a template definition."""
     for child in reversed(node.named_children):
         kind = node_kind(child.type)
-        if kind.name is not None and (name := kind.name(child)):
+        if kind.name is not None and (name := kind.name(child, source)):
             return name
     return ()
 
 
-def _method(node: Node) -> Name:
+def _method(node: Node, source: bytes) -> Name:
     """A method; in Go its receiver's type goes before it."""
-    name = _named(node.child_by_field_name("name"))
+    name = _named(node.child_by_field_name("name"), source)
     receiver = node.child_by_field_name("receiver")
     if receiver is None:
         return name
-    owner = re.search(r"(\w+)\s*(?:\[[^\]]*\]\s*)?\)\s*$", _text(receiver))
+    owner = re.search(r"(\w+)\s*(?:\[[^\]]*\]\s*)?\)\s*$", _text(receiver, source))
     return (owner[1], *name) if owner else name
 
 
-def _assigned(node: Node) -> Name:
+def _assigned(node: Node, source: bytes) -> Name:
     """``const f = () => ...``, ``exports.f = function``, ``M.f = function``, ``const P = struct {...}``."""
     for child in node.named_children:
         kind = child.type
         if kind in ("variable_declarator", "assignment_expression", "assignment_statement"):
-            return _assigned(child)
+            return _assigned(child, source)
         if _NAMED_VALUE.search(kind) or (kind == "expression_list" and _holds_value(child)):
-            return _first_child(node) if child != node.named_child(0) else ()
+            return _first_child(node, source) if child != node.named_child(0) else ()
     return ()
 
 
@@ -123,37 +126,37 @@ def _holds_value(node: Node) -> bool:
     return any(_NAMED_VALUE.search(child.type) for child in node.named_children)
 
 
-def _pair(node: Node) -> Name:
+def _pair(node: Node, source: bytes) -> Name:
     key = node.child_by_field_name("key")
-    return _named(key) if key is not None else _first_child(node)
+    return _named(key, source) if key is not None else _first_child(node, source)
 
 
-def _elixir_call(node: Node) -> Name:
+def _elixir_call(node: Node, source: bytes) -> Name:
     """``def name(args) when ...``, ``defmodule Name do``; other calls define nothing."""
     target = node.child_by_field_name("target")
-    if target is None or _text(target) not in _ELIXIR_DEFINES or node.named_child_count < 2:
+    if target is None or _text(target, source) not in _ELIXIR_DEFINES or node.named_child_count < 2:
         return ()
     arguments = node.named_child(1)
     head = arguments.named_child(0) if arguments is not None and arguments.named_child_count else None
     while head is not None and head.type in ("binary_operator", "call"):
         head = head.named_child(0)
-    return _named(head)
+    return _named(head, source)
 
 
-def _instance(node: Node) -> Name:
+def _instance(node: Node, source: bytes) -> Name:
     """A Haskell instance: the class with its types."""
-    name = " ".join(filter(None, (_text(node.child_by_field_name(field)) for field in ("name", "patterns"))))
+    name = " ".join(filter(None, (_text(node.child_by_field_name(field), source) for field in ("name", "patterns"))))
     return (name,) if name else ()
 
 
-def _created(node: Node) -> Name:
+def _created(node: Node, source: bytes) -> Name:
     """SQL's CREATE statements: the object's name."""
     names = (child for child in node.named_children if child.type in ("object_reference", "identifier"))
-    return _named(next(names, None))
+    return _named(next(names, None), source)
 
 
 _NAMERS: Mapping[str, Namer] = {
-    "anonymous_function": lambda _node: (),
+    "anonymous_function": lambda _node, _source: (),
     "assignment_expression": _assigned,
     "assignment_statement": _assigned,
     "block_mapping_pair": _pair,
@@ -161,18 +164,18 @@ _NAMERS: Mapping[str, Namer] = {
     "class_declaration": _field("name"),
     "companion_object": _fixed("companion"),
     "expression_statement": _assigned,
-    "field_definition": lambda node: _field("property")(node) if _holds_value(node) else (),
+    "field_definition": lambda node, source: _field("property")(node, source) if _holds_value(node) else (),
     "flow_pair": _pair,
-    "function_definition": lambda node: _named(node.child_by_field_name("name")) or _declarator(node),
+    "function_definition": lambda node, source: _named(node.child_by_field_name("name"), source) or _declarator(node, source),
     "impl_item": _field("type"),
     "init_declaration": _fixed("init"),
     "instance": _instance,
     "keyframes_statement": _first_child,
     "lexical_declaration": _assigned,
-    "media_statement": lambda node: (_text(node).partition("{")[0].strip(),),
+    "media_statement": lambda node, source: (_text(node, source).partition("{")[0].strip(),),
     "method_declaration": _method,
     "pair": _pair,
-    "public_field_definition": lambda node: _field("name")(node) if _holds_value(node) else (),
+    "public_field_definition": lambda node, source: _field("name")(node, source) if _holds_value(node) else (),
     "rule_set": _first_child,
     "table": _first_child,
     "table_array_element": _first_child,

@@ -118,7 +118,8 @@ class WordPieceCounter:
         """Tokens of each text, without special tokens."""
         if not self.fast or self._count is None:
             return self._exact.counts(texts)
-        if _AGREED.fullmatch("".join(texts)):
+        joined = "".join(texts)
+        if (joined.isascii() and "\x7f" not in joined) or _AGREED.fullmatch(joined):
             return list(map(self._count, texts))
         agreed = [_AGREED.fullmatch(text) is not None for text in texts]
         others = iter(self._exact.counts([text for text, ok in zip(texts, agreed, strict=True) if not ok]))
