@@ -1,1 +1,47 @@
 """The command line: commands, nothing else."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from vecloom.cli import indexing, inspecting, models, searching
+from vecloom.errors import VecloomError
+
+app = typer.Typer(
+    name="vecloom",
+    help="Index code and documents with several embedding models at once, and search them.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("index")(indexing.index)
+app.command("search")(searching.search)
+app.command("status")(inspecting.status)
+app.command("chunk")(inspecting.chunk)
+app.add_typer(models.app, name="models")
+app.command("doctor")(inspecting.doctor)
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 not done, 2 usage, 130 Ctrl-C."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; returns the exit code. An error is one line on stderr."""
+    from vecloom.cli.output import say
+
+    try:
+        app(list(arguments), prog_name="vecloom")
+    except VecloomError as error:
+        say(f"vecloom: {error}")
+        return error.exit_code
+    except SystemExit as stop:
+        if stop.code == 130:
+            say("vecloom: stopped; what was stored stays, and the next run goes on from there")
+        return stop.code if isinstance(stop.code, int) else 0
+    return 0

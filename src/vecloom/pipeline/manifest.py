@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vecloom.errors import IndexFormatError, IndexMismatchError, StoreFullError, UsageError
-from vecloom.registry import ModelSpec, Registry
+from vecloom.registry import DEFAULT_MODELS, ModelSpec, Registry
 from vecloom.types import Schema
 
 #: Version of the index folder's layout. A reader refuses what is newer.
@@ -22,14 +22,22 @@ FILE_NAME = "index.json"
 LARGEST_DEFAULT_TOKENS = 512
 WORDS_ALONE_TOKENS = 256
 
+#: What can be asked for.
+LEAST_TOKENS = 32
+MOST_TOKENS = 32768
+
 
 @dataclass(frozen=True, slots=True)
 class ModelRecord:
-    """A model of the index: its row's key (with the dimension, ``KEY:DIM``) and the hash of its settings."""
+    """A model of the index: its row's key (or ``KEY:DIM``), and hashes of the row's settings and files.
+
+    ``weights_hash`` is "" until the files are known.
+    """
 
     name: str
     vector_name: str
     settings_hash: str
+    weights_hash: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,7 @@ class Manifest:
     """What an index was made with.
 
     ``sources``: name -> absolute root (kept on this machine only). ``incomplete``: vector names that an
-    index run has not finished filling. ``unoptimised``: points written since the shard was last optimised.
+    index run has not finished filling.
     """
 
     models: tuple[ModelRecord, ...]
@@ -51,7 +59,6 @@ class Manifest:
     shard: str = "shard-1"
     sources: Mapping[str, str] = field(default_factory=dict)
     incomplete: tuple[str, ...] = ()
-    unoptimised: int = 0
 
     def specs(self, registry: Registry) -> tuple[ModelSpec, ...]:
         """The rows of the recorded models.
@@ -76,6 +83,11 @@ class Manifest:
     def schema(self, registry: Registry) -> Schema:
         """The store's schema: one named vector a model."""
         return Schema(tuple(spec.vector_field for spec in self.specs(registry)))
+
+    def same_settings(self, other: Manifest) -> bool:
+        """Whether two indexes are made alike."""
+        mine, theirs = ((m.models, m.chunk_tokens, m.overlap) for m in (self, other))
+        return mine == theirs
 
     def save(self, folder: Path) -> None:
         """Replace ``index.json`` in one step, durably."""
@@ -129,26 +141,69 @@ def load_manifest(folder: Path) -> Manifest:
         ) from None
 
 
-def with_models(manifest: Manifest, registry: Registry, names: Sequence[str]) -> Manifest:
-    """The manifest with the models asked for: the recorded ones and further ones, which must fit.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a user asks of an index: models by any name, chunk budget, overlap. Empty, None: no wish."""
+
+    models: tuple[str, ...] = ()
+    chunk_tokens: int | None = None
+    overlap: int | None = None
+
+
+def new_manifest(registry: Registry, asked: Asked) -> Manifest:
+    """The manifest of a new index.
 
     Raises:
-        IndexMismatchError: a recorded model is not among them, or a further one does not fit the budget.
+        UnknownModelError: a model that no row answers to.
+        UsageError: a budget or overlap out of range.
     """
+    names = asked.models or DEFAULT_MODELS
+    specs = registry.select(names)
+    tokens = default_tokens(specs) if asked.chunk_tokens is None else asked.chunk_tokens
+    overlap = asked.overlap or 0
+    largest = min(spec.max_tokens or MOST_TOKENS for spec in specs)
+    if not LEAST_TOKENS <= tokens <= largest:
+        raise UsageError(
+            f"chunks of {tokens} tokens do not suit these models; take {LEAST_TOKENS} to {largest}"
+        )
+    if not 0 <= overlap <= tokens // 2:
+        raise UsageError(f"an overlap of {overlap} tokens does not suit chunks of {tokens}; at most half")
+    records = tuple(record_of(spec, name) for spec, name in zip(specs, names, strict=True))
+    return Manifest(models=records, chunk_tokens=tokens, overlap=overlap)
+
+
+def changed(manifest: Manifest, registry: Registry, asked: Asked) -> Manifest:
+    """The manifest with what is asked of an existing index: only further models can be had without a rebuild.
+
+    Raises:
+        IndexMismatchError: another budget or overlap, a recorded model left out, or a further one that does
+            not fit the budget.
+    """
+    for what, have, wish in (
+        ("chunks of {} tokens", manifest.chunk_tokens, asked.chunk_tokens),
+        ("an overlap of {} tokens", manifest.overlap, asked.overlap),
+    ):
+        if wish is not None and wish != have:
+            raise IndexMismatchError(
+                f"the index was made with {what.format(have)}, not {wish}; leave the option out, or make "
+                f"the index anew with --rebuild"
+            )
+    return _with_models(manifest, registry, asked.models) if asked.models else manifest
+
+
+def _with_models(manifest: Manifest, registry: Registry, names: Sequence[str]) -> Manifest:
     specs = registry.select(names)
     asked = tuple(record_of(spec, name) for spec, name in zip(specs, names, strict=True))
-    missing = [record.name for record in manifest.models if record not in asked]
-    if missing:
+    if any(record not in asked for record in manifest.models):
         have = ",".join(record.name for record in manifest.models)
         raise IndexMismatchError(
-            f"the index holds {have}, not only {','.join(record.name for record in asked)}; leave --models "
-            f"out, name the further model behind the others, or make the index anew with --rebuild"
+            f"the index holds {have}, not just {','.join(record.name for record in asked)}; leave --models "
+            f"out, name a further model behind those, or make the index anew with --rebuild"
         )
     for spec in specs:
-        limit = spec.max_tokens
-        if limit is not None and limit < manifest.chunk_tokens:
+        if spec.max_tokens is not None and spec.max_tokens < manifest.chunk_tokens:
             raise IndexMismatchError(
-                f"{spec.key} takes {limit} tokens, but the index's chunks have up to {manifest.chunk_tokens}; "
+                f"{spec.key} takes {spec.max_tokens} tokens and chunks here have {manifest.chunk_tokens}; "
                 f"make the index anew with --rebuild"
             )
     further = tuple(record for record in asked if record not in manifest.models)

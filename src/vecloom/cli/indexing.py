@@ -1,0 +1,72 @@
+"""``vecloom index``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vecloom.cli.options import IndexOption, ModelsOption, OverlapOption, TokensOption, names_of
+
+
+def index(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH...", help="Folders, files, or a BEIR .jsonl file.")
+    ] = None,
+    *,
+    folder: IndexOption = None,
+    source: Annotated[
+        str | None, typer.Option("--source", metavar="NAME", help="Name of the source (one PATH only).")
+    ] = None,
+    remove: Annotated[
+        str | None, typer.Option("--remove", metavar="SOURCE", help="Forget a source and its points.")
+    ] = None,
+    models: ModelsOption = None,
+    chunk_tokens: TokensOption = None,
+    overlap: OverlapOption = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Make the index anew; the old one answers until then.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 where a file could not be read or decoded.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="List every file that was skipped, and why.")
+    ] = False,
+) -> None:
+    """Index folders and files, or bring their index up to date.
+
+    The whole tree can be searched by its words after seconds; the dense vectors follow. A run can be stopped
+    at any time: what was stored stays, and the next run goes on from there.
+    """
+    from vecloom.cli.output import progress, say, tell_report
+    from vecloom.config import load_config
+    from vecloom.errors import UsageError
+    from vecloom.index import Index
+    from vecloom.locate import index_for_roots, index_for_search
+    from vecloom.pipeline.manifest import Asked
+
+    config = load_config()
+    for key in config.registry().replaced:
+        say(f"vecloom: {config.file} replaces the built-in row of {key}")
+    if remove is not None:
+        with Index.open(folder or index_for_search(config, Path.cwd()), config=config) as opened:
+            say(f"{remove}: {opened.remove(remove):,} chunks deleted")
+        return
+    if not paths and not rebuild:
+        raise UsageError("name a PATH to index, or a source to --remove")
+    place = folder or (index_for_roots(config, paths) if paths else index_for_search(config, Path.cwd()))
+    asked = Asked(tuple(names_of(models)), chunk_tokens, overlap)
+    with progress() as listener:
+        if rebuild and place.exists():
+            report = Index.rebuild(
+                place, asked, *(paths or ()), source=source, config=config, notice=say, listener=listener
+            )
+        else:
+            with Index.prepare(place, asked, config=config, notice=say) as prepared:
+                report = prepared.add(*(paths or ()), source=source, listener=listener)
+    tell_report(report, verbose=verbose)
+    say(f'index: {place}; ask it with: vecloom search "..."')
+    if strict and report.problems:
+        raise typer.Exit(1)

@@ -1,0 +1,105 @@
+"""``vecloom status``, ``vecloom chunk``, ``vecloom doctor``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vecloom.cli.options import (
+    IndexOption,
+    JsonOption,
+    ModelsOption,
+    OverlapOption,
+    TokensOption,
+    names_of,
+    open_index,
+)
+
+
+def status(*, folder: IndexOption = None, json: JsonOption = False) -> None:
+    """What an index holds, which legs are complete, and who is writing to it."""
+    from dataclasses import asdict
+
+    from vecloom.cli.output import one_line, write, write_json
+
+    with open_index(folder) as index:
+        found = index.status()
+    if json:
+        write_json(asdict(found))
+        return
+    write(f"{one_line(found.folder)}: {found.points:,} chunks, {found.bytes / 1e6:,.0f} MB")
+    write(f"chunks: up to {found.chunk_tokens} tokens, overlap {found.overlap}")
+    for name, (root, chunks) in found.sources.items():
+        write(f"source {one_line(name)}: {chunks:,} chunks of {one_line(root)}")
+    for name, points in found.vectors.items():
+        share = "" if points == found.points else f" of {found.points:,}, {points / found.points:.0%}"
+        state = ", still being filled" if name in found.incomplete else ""
+        write(f"vector {name}: {points:,}{share}{state}")
+    write(f"writer: {one_line(found.writer)}" if found.writer else "writer: none")
+
+
+def chunk(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Folders or files.")],
+    *,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="JSON Lines of the chunks (default: stdout).")
+    ] = None,
+    models: ModelsOption = None,
+    chunk_tokens: TokensOption = None,
+    overlap: OverlapOption = None,
+) -> None:
+    """Cut files into chunks, as indexing would, and write them as JSON Lines.
+
+    A line: path, start_line, end_line, start_byte, end_byte, breadcrumb, kind, language, text.
+    """
+    import sys
+    from contextlib import nullcontext
+    from json import dumps
+
+    from vecloom.cli.output import say
+    from vecloom.config import load_config
+    from vecloom.index import chunk_trees
+    from vecloom.pipeline.manifest import Asked
+
+    asked = Asked(tuple(names_of(models)), chunk_tokens, overlap)
+    documents = chunks = 0
+    target = out.open("w", encoding="utf-8", newline="\n") if out else nullcontext(sys.stdout)
+    with target as file:
+        for document, pieces in chunk_trees(paths, asked, load_config()):
+            documents += 1
+            for piece in pieces:
+                chunks += 1
+                record = {
+                    "path": document.path,
+                    "start_line": piece.start_line,
+                    "end_line": piece.end_line,
+                    "start_byte": piece.start_byte,
+                    "end_byte": piece.end_byte,
+                    "breadcrumb": piece.breadcrumb,
+                    "kind": document.kind,
+                    "language": document.language or "",
+                    "text": piece.text,
+                }
+                file.write(dumps(record, ensure_ascii=False) + "\n")
+    say(f"{documents:,} files, {chunks:,} chunks")
+
+
+def doctor(*, json: JsonOption = False) -> None:
+    """Check this machine: versions, folders, weights, and what to do about what is missing.
+
+    Exits with 1 where indexing with the default models would not work.
+    """
+    from vecloom.cli.output import write, write_json
+    from vecloom.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        if json:
+            record: dict[str, Any] = {"check": finding.check, "ok": finding.ok, "detail": finding.detail}
+            write_json(record)
+        else:
+            write(f"{'ok  ' if finding.ok else 'FAIL'} {finding.check}: {finding.detail}")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)

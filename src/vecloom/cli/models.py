@@ -1,0 +1,136 @@
+"""``vecloom models``: the registry's rows, and their files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vecloom.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from vecloom.registry import ModelSpec
+    from vecloom.types import Vectors
+
+app = typer.Typer(
+    help="The models: list and show their rows, fetch and check their files.", no_args_is_help=True
+)
+
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A key, alias, vector name or hub id.")]
+
+
+@app.command("list")
+def list_models(*, json: JsonOption = False) -> None:
+    """All models: key, kind, dimension, length, licence."""
+    from vecloom.cli.output import write, write_json
+    from vecloom.config import load_config
+    from vecloom.registry import DEFAULT_MODELS
+
+    rows = load_config().registry().rows.values()
+    if json:
+        for spec in rows:
+            write_json(
+                {
+                    "key": spec.key,
+                    "aliases": list(spec.aliases),
+                    "vector_name": spec.vector_name,
+                    "kind": spec.kind,
+                    "dim": spec.dim,
+                    "max_tokens": spec.max_tokens,
+                    "licence": spec.licence,
+                }
+            )
+        return
+    width = max(len(spec.key) for spec in rows)
+    for spec in rows:
+        size = f"{spec.dim}-d" if spec.dim else "-"
+        tokens = f"{spec.max_tokens} tokens" if spec.max_tokens else "any length"
+        default = "  (default)" if spec.key in DEFAULT_MODELS else ""
+        write(f"{spec.key:{width}}  {spec.kind:11}  {size:>7}  {tokens:>12}  {spec.licence}{default}")
+
+
+@app.command("show")
+def show(model: ModelArgument, *, json: JsonOption = False) -> None:
+    """One model's row: what it is, its limits and prompts, and what of it is pinned."""
+    from vecloom.cli.output import write, write_json
+    from vecloom.config import load_config
+    from vecloom.weights import Weights
+
+    config = load_config()
+    spec = config.registry().find(model)
+    row = _row(spec)
+    cached = Weights(config).cached(spec) if spec.weights_id else None
+    row["here"] = str(cached) if cached else None
+    if json:
+        write_json(row)
+        return
+    for name, value in row.items():
+        write(f"{name:20} {_shown(value)}")
+
+
+@app.command("pull")
+def pull(models: Annotated[list[str] | None, typer.Argument(metavar="MODEL...")] = None) -> None:
+    """Fetch models' files now (the default models', if none is named), and check those that are here."""
+    from vecloom.cli.output import say, write
+    from vecloom.config import load_config
+    from vecloom.registry import DEFAULT_MODELS
+    from vecloom.weights import Weights
+
+    config = load_config()
+    weights = Weights(config, notice=say)
+    for spec in config.registry().select(models or DEFAULT_MODELS):
+        place = str(weights.pull(spec)) if spec.weights_id else "needs no files"
+        write(f"{spec.key}: {place}")
+
+
+@app.command("verify")
+def verify(model: ModelArgument, *, json: JsonOption = False) -> None:
+    """Compare a model's files with its row: files, sha256, dimension, a golden vector.
+
+    Prints the row to paste into the config file where the row does not pin every file. Exits with 1 where
+    something differs.
+    """
+    from vecloom.cli.output import say, write, write_json
+    from vecloom.config import load_config
+    from vecloom.weights import Weights
+    from vecloom.weights.verify import row_text
+    from vecloom.weights.verify import verify as compare
+
+    config = load_config()
+    spec = config.registry().find(model)
+    weights = Weights(config, notice=say)
+    place = weights.cached(spec) or weights.folder(spec) if spec.weights_id else None
+
+    def encode(texts: Any) -> Vectors:
+        from vecloom.encoders.load import load_encoders
+
+        (encoder,) = load_encoders([spec], weights.folder, config.cache_dir, 1)
+        return encoder.encode_documents(texts)[0][spec.vector_name]
+
+    checks = compare(spec, place, encode)
+    for check in checks:
+        if json:
+            write_json({"check": check.name, "ok": check.ok, "detail": check.detail})
+        else:
+            mark = {True: "ok     ", False: "DIFFERS", None: "unknown"}[check.ok]
+            write(f"{mark} {check.name}: {check.detail}")
+    if place is not None and (text := row_text(spec, place)) is not None and not json:
+        write(f"the row does not pin every file; to pin what is here, add to {config.file}:\n\n{text}")
+    if any(check.ok is False for check in checks):
+        raise typer.Exit(1)
+
+
+def _row(spec: ModelSpec) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(spec)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "unknown (never seen here)"
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {_shown(inner)}" for key, inner in value.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_shown, value)) or "none"
+    return repr(value) if isinstance(value, str) and value != value.strip() else str(value)

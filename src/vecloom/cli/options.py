@@ -1,0 +1,63 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vecloom.errors import UsageError
+
+if TYPE_CHECKING:
+    from vecloom.index import Index
+
+IndexOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--index",
+        metavar="DIR",
+        help="The index's folder. By default the one whose root encloses the working folder.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
+ModelsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--models", metavar="A,B", help="Keys, aliases or vector names; KEY:DIM picks a Matryoshka dimension."
+    ),
+]
+TokensOption = Annotated[
+    int | None,
+    typer.Option("--chunk-tokens", metavar="N", help="Budget of a chunk, all that a model sees included."),
+]
+OverlapOption = Annotated[
+    int | None, typer.Option("--overlap", metavar="N", help="Tokens that neighbouring chunks share (0).")
+]
+
+
+def names_of(text: str | None) -> list[str]:
+    """``A,B`` as a list; no text gives an empty one."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def pairs_of(items: list[str], option: str) -> dict[str, tuple[str, ...]]:
+    """``KEY=VALUE`` items as key -> values."""
+    pairs: dict[str, tuple[str, ...]] = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals or not key or not value:
+            raise UsageError(f"{option} takes KEY=VALUE, not {item!r}")
+        pairs[key] = (*pairs.get(key, ()), value)
+    return pairs
+
+
+def open_index(folder: Path | None) -> Index:
+    """The index that ``--index`` names, or the one meant without it."""
+    from vecloom.cli.output import say
+    from vecloom.config import load_config
+    from vecloom.index import Index
+    from vecloom.locate import index_for_search
+
+    config = load_config()
+    return Index.open(folder or index_for_search(config, Path.cwd()), config=config, notice=say)

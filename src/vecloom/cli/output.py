@@ -1,0 +1,180 @@
+"""What the commands print: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vecloom.sources.paths import printable as escaped
+from vecloom.types import Hit
+
+if TYPE_CHECKING:
+    from vecloom.pipeline.report import IndexReport, Listener, Progress
+
+#: Seconds between two progress lines where there is no terminal to draw a bar on.
+LINE_SECONDS = 10.0
+
+#: Lines of a chunk that the listing shows.
+SHOWN_LINES = 6
+
+_STEPS = {"read": "reading", "encode": "encoding", "optimise": "optimising"}
+
+
+def say(text: str) -> None:
+    """One line for a person, on stderr."""
+    sys.stderr.write(printable(text) + "\n")
+
+
+def write(text: str) -> None:
+    """Result lines, on stdout."""
+    sys.stdout.write(printable(text) + "\n")
+
+
+def write_json(record: Mapping[str, Any]) -> None:
+    """One object, one line, on stdout."""
+    sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def printable(text: str) -> str:
+    r"""Text with control characters escaped (``\x1b``), so that no file name can drive a terminal."""
+    return escaped(text, keep="\n\t")
+
+
+def one_line(text: str) -> str:
+    """`printable`, with line ends and tabs escaped too: for paths."""
+    return escaped(text)
+
+
+def duration(seconds: float) -> str:
+    """A duration as a person writes it: ``0.4 s``, ``12 s``, ``3:20``, ``1:02:03``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+@contextmanager
+def progress() -> Iterator[Listener]:
+    """A listener that draws a bar on a terminal, and writes a line now and then elsewhere."""
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+
+    with Bars(console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[tuple[str, str], Any] = {}
+        started: dict[tuple[str, str], float] = {}
+
+        def listen(event: Progress) -> None:
+            key = (event.step, event.detail)
+            if key not in tasks:
+                started[key] = time.monotonic()
+                tasks[key] = bars.add_task("", total=event.total)
+            described = _described(event, time.monotonic() - started[key])
+            bars.update(tasks[key], completed=event.done, total=event.total, description=one_line(described))
+
+        yield listen
+
+
+def _lines() -> Listener:
+    started: dict[tuple[str, str], float] = {}
+    said: dict[tuple[str, str], float] = {}
+
+    def listen(event: Progress) -> None:
+        key = (event.step, event.detail)
+        now = time.monotonic()
+        started.setdefault(key, now)
+        if now - said.get(key, started[key]) >= LINE_SECONDS:
+            said[key] = now
+            say(_described(event, now - started[key]))
+
+    return listen
+
+
+def _described(event: Progress, elapsed: float) -> str:
+    """``encoding bm25: 1,024 of 9,000 chunks, 21,000 tokens/s, 1:20 left``."""
+    of = "" if event.total is None else f" of {event.total:,}"
+    text = f"{_STEPS[event.step]} {event.detail}: {event.done:,}{of} {event.unit}"
+    if event.tokens and elapsed:
+        text += f", {event.tokens / elapsed:,.0f} tokens/s"
+    if event.total and event.done:
+        text += f", {duration(elapsed * (event.total - event.done) / event.done)} left"
+    return text
+
+
+def hit_record(hit: Hit) -> dict[str, Any]:
+    """A hit as ``--json`` gives it."""
+    record = asdict(hit)
+    record["legs"] = dict(record["legs"])
+    return record
+
+
+def list_hits(hits: Sequence[Hit], roots: Mapping[str, str]) -> None:
+    """The listing for a person: ``path:start-end`` that terminals make clickable, then the first lines."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    for hit in hits:
+        head = Text(one_line(_shown_path(hit, roots)), style="bold cyan")
+        head.append(f":{hit.start_line}-{hit.end_line}", style="cyan")
+        if hit.breadcrumb:
+            head.append(f"  {one_line(hit.breadcrumb)}", style="green")
+        legs = " ".join(f"{name}#{leg.rank}" for name, leg in hit.legs.items())
+        head.append(f"  {hit.score:.4f} {legs}", style="dim")
+        console.print(head)
+        lines = printable(hit.text).strip("\n").splitlines()
+        for line in lines[:SHOWN_LINES]:
+            console.print(Text(f"    {line}"))
+        if len(lines) > SHOWN_LINES:
+            console.print(Text(f"    … {len(lines) - SHOWN_LINES} more lines", style="dim"))
+
+
+def _shown_path(hit: Hit, roots: Mapping[str, str]) -> str:
+    """The hit's file as it can be opened from here: relative to the working folder where it lies below it."""
+    root = roots.get(hit.source)
+    if root is None:
+        return hit.path
+    path = Path(root) / hit.path if Path(root).is_dir() else Path(root)
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def tell_report(report: IndexReport, *, verbose: bool) -> None:
+    """What an index run did, in a few lines on stderr."""
+    say(
+        f"{report.files:,} files ({report.unchanged:,} unchanged, {report.gone:,} gone), "
+        f"{report.points:,} chunks stored ({report.new:,} new, {report.deleted:,} deleted), "
+        f"{duration(report.seconds)}; searchable by words after {duration(report.sparse_seconds)}"
+    )
+    for name, texts in report.encoded.items():
+        cut = report.cut[name]
+        dropped = f"{cut.texts:,} cut, {cut.tokens:,} tokens dropped" if cut.texts else "none cut"
+        say(f"  {name}: {texts:,} texts encoded, {dropped}")
+    if report.reused:
+        say(f"  {report.reused:,} vectors taken over from equal texts")
+    for reason, count in report.fallbacks.most_common():
+        say(f"  {count:,} files chunked by lines: {reason}")
+    _tell_skips(report, verbose=verbose)
+
+
+def _tell_skips(report: IndexReport, *, verbose: bool) -> None:
+    reasons: dict[str, int] = {}
+    for skip in report.skips:
+        reasons[skip.reason] = reasons.get(skip.reason, 0) + 1
+    if reasons:
+        counted = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
+        say(f"  skipped: {counted}" + ("" if verbose else " (--verbose lists them)"))
+    if verbose:
+        for skip in report.skips:
+            say(f"    {one_line(skip.path)}: {skip.reason}{f', {skip.detail}' if skip.detail else ''}")
+        for notice in report.notices:
+            say(f"    {notice}")

@@ -1,0 +1,74 @@
+"""``vecloom search``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vecloom.cli.options import IndexOption, JsonOption, names_of, open_index, pairs_of
+from vecloom.fusion import FusionName
+
+
+def search(
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for, in words or code.")],
+    *,
+    folder: IndexOption = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", help="How many hits.")] = 10,
+    using: Annotated[
+        str | None, typer.Option("--using", metavar="NAMES", help="Legs to search: models or vector names.")
+    ] = None,
+    fusion: Annotated[
+        FusionName,
+        typer.Option("--fusion", metavar="NAME", help="How legs are fused: rrf, dbsf or weighted."),
+    ] = "rrf",
+    weight: Annotated[
+        list[str] | None, typer.Option("--weight", metavar="NAME=W", help="Weight of a leg (1); repeatable.")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter", metavar="KEY=VALUE", help="path (a glob), language, kind or source; repeatable."
+        ),
+    ] = None,
+    per_file: Annotated[
+        int, typer.Option("--per-file", metavar="N", help="Chunks of one file before others' turn.")
+    ] = 1,
+    json: JsonOption = False,
+) -> None:
+    """Search an index: every leg, fused.
+
+    While an index run is under way the legs that it has not finished answer from what is stored; a line on
+    stderr says so.
+    """
+    from vecloom.cli.output import hit_record, list_hits, say, write_json
+
+    weights = {name: _number(values[-1], name) for name, values in pairs_of(weight or [], "--weight").items()}
+    with open_index(folder) as index:
+        hits = index.search(
+            query,
+            limit,
+            using=names_of(using),
+            fusion=fusion,
+            weights=weights,
+            filters=pairs_of(where or [], "--filter"),
+            per_file=per_file,
+        )
+        if index.incomplete:
+            say(f"vecloom: still being filled: {', '.join(index.incomplete)} (vecloom status)")
+        if json:
+            for hit in hits:
+                write_json(hit_record(hit))
+        elif hits:
+            list_hits(hits, index.sources)
+        else:
+            say("nothing found")
+
+
+def _number(text: str, name: str) -> float:
+    from vecloom.errors import UsageError
+
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"the weight of {name} is not a number: {text!r}") from None

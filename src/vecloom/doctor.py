@@ -1,0 +1,131 @@
+"""Whether this machine can index and search, and what to do where it cannot."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from vecloom import __version__
+from vecloom.config import Config, load_config
+from vecloom.errors import VecloomError
+from vecloom.registry import DEFAULT_MODELS
+
+_PACKAGES = (
+    "onnxruntime",
+    "qdrant-edge-py",
+    "tokenizers",
+    "tokie",
+    "tree-sitter",
+    "semble-grammars",
+    "numpy",
+)
+
+#: An index of some ten thousand chunks and the weights fit into this.
+_ROOM_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was checked; where it is not ``ok``, ``detail`` says what to do."""
+
+    check: str
+    ok: bool
+    detail: str
+
+
+def examine(config: Config | None = None) -> list[Finding]:
+    """Check versions, folders, weights, the encoders and the embedded engine, in this order."""
+    try:
+        config = config or load_config()
+    except VecloomError as error:
+        return [Finding("config", False, str(error))]
+    findings = [
+        Finding("vecloom", True, f"{__version__}, Python {platform.python_version()}, {platform.platform()}"),
+        Finding("packages", True, ", ".join(_versions())),
+        Finding("processor", True, _processor()),
+        Finding("config", True, f"{config.file}{'' if config.file.is_file() else ' (none, defaults)'}"),
+    ]
+    findings += [
+        _folder(name, path) for name, path in (("data", config.data_dir), ("cache", config.cache_dir))
+    ]
+    findings += [_attempt("weights", lambda: _weights(config)), _attempt("grammars", _grammars)]
+    if all(finding.ok for finding in findings):
+        findings.append(_attempt("index and search", lambda: _round_trip(config)))
+    return findings
+
+
+def _attempt(check: str, act: Callable[[], str]) -> Finding:
+    try:
+        return Finding(check, True, act())
+    except (VecloomError, ImportError, OSError) as error:
+        return Finding(check, False, str(error))
+
+
+def _versions() -> Iterator[str]:
+    for package in _PACKAGES:
+        yield f"{package} {importlib.metadata.version(package)}"
+
+
+def _processor() -> str:
+    flags: set[str] = set()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        flags = set(info.read_text("utf-8", "replace").split())
+    fast = sorted(flags & {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16"})
+    return f"{platform.machine()}, {os.cpu_count()} cores{', ' + ' '.join(fast) if fast else ''}"
+
+
+def _folder(name: str, path: Path) -> Finding:
+    nearest = next(parent for parent in (path, *path.parents) if parent.exists())
+    free = shutil.disk_usage(nearest).free
+    if not os.access(nearest, os.W_OK):
+        return Finding(f"{name} folder", False, f"{path} cannot be written; set VECLOOM_{name.upper()}_DIR")
+    if free < _ROOM_BYTES:
+        return Finding(f"{name} folder", False, f"{path} has only {free / 1e6:,.0f} MB left; make room")
+    return Finding(f"{name} folder", True, f"{path}, {free / 1e9:,.0f} GB free")
+
+
+def _weights(config: Config) -> str:
+    """The default models' files; they are fetched by the first run, so that they are absent is no fault."""
+    from vecloom.weights import Weights
+
+    weights = Weights(config)
+    said = []
+    for spec in config.registry().select(DEFAULT_MODELS):
+        if spec.weights_id:
+            place = weights.cached(spec)
+            said.append(f"{spec.key}: {place or 'not here yet, the first run fetches them'}")
+    return "; ".join(said)
+
+
+def _grammars() -> str:
+    from vecloom.chunking import Chunker
+    from vecloom.encoders.counters import WordCounter
+    from vecloom.types import Document
+
+    document = Document("doctor", "a.py", "def answer():\n    return 42\n", "code", "python", "")
+    chunked = Chunker(WordCounter(), 64).chunk(document)
+    if chunked.fallback:
+        raise ImportError(f"the Python grammar does not load ({chunked.fallback}); reinstall semble-grammars")
+    return f"{chunked.chunks[0].breadcrumb}() found by its grammar"
+
+
+def _round_trip(config: Config) -> str:
+    """Index one line with the words alone, and find it."""
+    from vecloom.index import Index
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "tree").mkdir()
+        (Path(folder) / "tree" / "note.txt").write_text("The loom weaves many threads.\n", "utf-8")
+        with Index.create(Path(folder) / "index", ["qdrant-bm25"], config=config) as index:
+            index.add(Path(folder) / "tree")
+            hits = index.search("threads")
+    if len(hits) != 1:
+        raise VecloomError(f"a note that was indexed was found {len(hits)} times; please report this")
+    return "a note was indexed and found"

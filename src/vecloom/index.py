@@ -1,0 +1,422 @@
+"""The public facade: an index is a folder; create or open it, add trees to it, search it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from vecloom.config import Config, load_config
+from vecloom.engine import Engine
+from vecloom.errors import IndexFormatError, IndexMismatchError, UsageError
+from vecloom.fusion import FusionName
+from vecloom.pipeline.manifest import (
+    FILE_NAME,
+    Asked,
+    Manifest,
+    changed,
+    load_manifest,
+    new_manifest,
+)
+from vecloom.pipeline.naming import name_sources
+from vecloom.pipeline.report import IndexReport, Listener, both, quiet
+from vecloom.pipeline.run import Run, remove_source
+from vecloom.pipeline.setup import chunker_for, encoders_for, instant_names, unheard, weights_hash
+from vecloom.pipeline.shards import adopt, create_shard
+from vecloom.pipeline.writer import writer_of, writing
+from vecloom.registry import DEFAULT_MODELS, ModelSpec
+from vecloom.search import Query, search
+from vecloom.sources import Skip, decode, read, scan
+from vecloom.stores.access import ShardAccess
+from vecloom.types import Chunk, Document, Filter, Hit
+
+if TYPE_CHECKING:
+    from vecloom.chunking import Chunker
+    from vecloom.encoders import Encoder
+    from vecloom.stores.edge import EdgeStore
+
+#: Takes lines that a person should see, such as what is being fetched.
+Notice = Callable[[str], None]
+
+#: Where a rebuilt index grows until it takes the old one's place.
+_REBUILD = "rebuild"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStatus:
+    """What an index holds.
+
+    ``vectors``: name -> how many of the ``points`` have it. ``incomplete``: names that an index run has not
+    finished. ``sources``: name -> (root, points). ``writer``: who indexes right now and how far that is.
+    """
+
+    folder: str
+    points: int
+    vectors: Mapping[str, int]
+    incomplete: tuple[str, ...]
+    sources: Mapping[str, tuple[str, int]]
+    models: tuple[str, ...]
+    chunk_tokens: int
+    overlap: int
+    bytes: int
+    writer: str
+
+
+class Index:
+    """An index folder: one shard, and the settings that it was made with.
+
+    Any number of processes may search while one adds. Close it, or use it as a context manager.
+    """
+
+    def __init__(self, folder: Path, config: Config, manifest: Manifest, notice: Notice) -> None:
+        """Use `create`, `open` or `prepare`."""
+        self.folder = folder
+        self._config = config
+        self._registry = config.registry()
+        self._manifest = manifest
+        self._notice = notice
+        self._access: ShardAccess[EdgeStore] = ShardAccess(folder, self._open_shard)
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | os.PathLike[str],
+        models: Sequence[str] = DEFAULT_MODELS,
+        *,
+        chunk_tokens: int | None = None,
+        overlap: int = 0,
+        config: Config | None = None,
+        notice: Notice = unheard,
+    ) -> Self:
+        """Make an empty index in a new or empty folder, once the models' files are here.
+
+        ``chunk_tokens`` counts all that a model sees (special tokens and context header included); by default
+        the smallest recommended length of the models, at most 512. ``notice`` takes lines for a person.
+
+        Raises:
+            UsageError: the folder holds something already, or a number is out of range.
+            UnknownModelError: a model that no row answers to.
+            WeightsError: a model's files cannot be had.
+        """
+        path = Path(folder).absolute()
+        config = config or load_config()
+        manifest = new_manifest(config.registry(), Asked(tuple(models), chunk_tokens, overlap))
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UsageError(f"{path} is not empty; name another folder, or open the index that is there")
+        index = cls(path, config, manifest, notice)
+        manifest = index._pinned()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        create_shard(made / manifest.shard, manifest.schema(config.registry()))
+        manifest.save(made)
+        if path.exists():
+            path.rmdir()
+        made.rename(path)
+        return index
+
+    @classmethod
+    def open(
+        cls, folder: str | os.PathLike[str], *, config: Config | None = None, notice: Notice = unheard
+    ) -> Self:
+        """Open an index.
+
+        Raises:
+            IndexFormatError: the folder holds none, or a newer version made it.
+            IndexMismatchError: a model's row changed since it was made.
+        """
+        path = Path(folder).absolute()
+        config = config or load_config()
+        manifest = load_manifest(path)
+        manifest.specs(config.registry())
+        return cls(path, config, manifest, notice)
+
+    @classmethod
+    def prepare(
+        cls,
+        folder: str | os.PathLike[str],
+        asked: Asked,
+        *,
+        config: Config | None = None,
+        notice: Notice = unheard,
+    ) -> Self:
+        """Open the index in ``folder``, or create it as asked; further models asked for are added.
+
+        Raises:
+            IndexMismatchError: what is asked can only be had with `rebuild`.
+        """
+        if not (Path(folder) / FILE_NAME).exists():
+            return cls.create(
+                folder,
+                asked.models or DEFAULT_MODELS,
+                chunk_tokens=asked.chunk_tokens,
+                overlap=asked.overlap or 0,
+                config=config,
+                notice=notice,
+            )
+        index = cls.open(folder, config=config, notice=notice)
+        wanted = changed(index._manifest, index._registry, asked)
+        if wanted != index._manifest:
+            with writing(index.folder, "add a model"):
+                changed(load_manifest(index.folder), index._registry, asked).save(index.folder)
+            return cls.open(folder, config=config, notice=notice)
+        return index
+
+    @classmethod
+    def rebuild(
+        cls,
+        folder: str | os.PathLike[str],
+        asked: Asked,
+        *roots: str | os.PathLike[str],
+        source: str | None = None,
+        config: Config | None = None,
+        notice: Notice = unheard,
+        listener: Listener = quiet,
+    ) -> IndexReport:
+        """Make an index anew beside the old one, which answers until the new one takes its place.
+
+        All its sources are indexed again, and ``roots``; what is not asked otherwise stays as it was. A
+        killed rebuild goes on when it is called again.
+
+        Raises:
+            UsageError: the old index cannot be read and no root is named, or a source's root is gone.
+        """
+        path = Path(folder).absolute()
+        config = config or load_config()
+        former = _readable(path)
+        if former is not None:
+            asked = Asked(
+                asked.models or tuple(record.name for record in former.models),
+                asked.chunk_tokens,
+                former.overlap if asked.overlap is None else asked.overlap,
+            )
+        known = dict(former.sources) if former is not None else {}
+        sources = {name: Path(root) for name, root in known.items()}
+        if roots or not known:
+            sources |= name_sources(known, roots, source)
+        for name, root in sources.items():
+            if not root.exists():
+                raise UsageError(f"{root}, the root of {name}, is gone; forget it first: --remove {name}")
+        with writing(path, "index --rebuild") as progress:
+            side = path / _REBUILD
+            wanted = new_manifest(config.registry(), asked)
+            begun = _readable(side)
+            if begun is None or not begun.same_settings(wanted) or not (side / begun.shard).is_dir():
+                shutil.rmtree(side, ignore_errors=True)
+            with cls.prepare(side, asked, config=config, notice=notice) as index:
+                report = index._store(sources, both(listener, progress))
+            adopt(path, side)
+        return report
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Keys of the models that fill the index's vectors."""
+        return tuple(record.name for record in self._manifest.models)
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """Name -> root of the indexed trees."""
+        return dict(self._manifest.sources)
+
+    @property
+    def incomplete(self) -> tuple[str, ...]:
+        """Vector names that an index run has begun and not finished: their legs miss some points."""
+        return self._manifest.incomplete
+
+    @property
+    def specs(self) -> tuple[ModelSpec, ...]:
+        """The rows of `models`."""
+        return self._manifest.specs(self._registry)
+
+    @cached_property
+    def _encoders(self) -> list[Encoder]:
+        return encoders_for(self.specs, self._config, self._notice)
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return Engine(self._encoders)
+
+    @cached_property
+    def _chunker(self) -> Chunker:
+        return chunker_for(self.specs, self._encoders, self._manifest.chunk_tokens, self._manifest.overlap)
+
+    def _pinned(self) -> Manifest:
+        """The manifest with the hashes of the models' files, which must be those it was made with.
+
+        Raises:
+            IndexMismatchError: a model's files are others than the index was made with.
+        """
+        models = []
+        for record, spec in zip(self._manifest.models, self.specs, strict=True):
+            found = weights_hash(spec, self._config, self._notice)
+            if record.weights_hash not in ("", found):
+                raise IndexMismatchError(
+                    f"the files of {record.name} are not those that the index was made with; bring those "
+                    f"back, or make the index anew with --rebuild"
+                )
+            models.append(replace(record, weights_hash=found))
+        return replace(self._manifest, models=tuple(models))
+
+    def _open_shard(self) -> EdgeStore:
+        """Open the shard that is current now: called with the shard's lock held."""
+        from vecloom.stores.edge import EdgeStore
+
+        self._manifest = load_manifest(self.folder)
+        return EdgeStore.open(self.folder / self._manifest.shard, self._manifest.schema(self._registry))
+
+    def add(
+        self, *roots: str | os.PathLike[str], source: str | None = None, listener: Listener = quiet
+    ) -> IndexReport:
+        """Index trees (folders, files, BEIR ``.jsonl`` files), or bring them up to date.
+
+        A root that is a source already keeps its name; a new one is called ``source`` (one root only) or by
+        its own base name.
+
+        Raises:
+            UsageError: a root that does not exist, or ``source`` with several roots.
+            StoreBusyError: another process is indexing into this index.
+            WeightsError: a model's files cannot be had.
+        """
+        with writing(self.folder, f"index {' '.join(str(root) for root in roots)}") as progress:
+            self._manifest = load_manifest(self.folder)
+            return self._store(name_sources(self._manifest.sources, roots, source), both(listener, progress))
+
+    def _store(self, sources: Mapping[str, Path], listener: Listener) -> IndexReport:
+        engine, chunker = self._engine, self._chunker
+        self._pinned().save(self.folder)
+        instant = instant_names(self.specs)
+        return Run(self.folder, self._access, engine, chunker, instant, listener).store(sources)
+
+    def remove(self, source: str) -> int:
+        """Forget a source: delete its points, and return how many there were.
+
+        Raises:
+            UsageError: the index has no source of this name.
+        """
+        with writing(self.folder, f"index --remove {source}"):
+            self._manifest = load_manifest(self.folder)
+            if source not in self._manifest.sources:
+                have = ", ".join(self._manifest.sources) or "none"
+                raise UsageError(f"the index has no source {source!r}; it has {have}")
+            return remove_source(self.folder, self._access, source)
+
+    def search(
+        self,
+        text: str,
+        limit: int = 10,
+        *,
+        using: Sequence[str] = (),
+        fusion: FusionName = "rrf",
+        weights: Mapping[str, float] | None = None,
+        filters: Mapping[str, Sequence[str]] | None = None,
+        per_file: int = 1,
+    ) -> list[Hit]:
+        """The best chunks for a question, best first.
+
+        ``using`` and ``weights`` take keys, aliases or vector names of the index's models. ``filters``: path
+        (globs), language, kind, source -> values of which one must match. ``per_file``: after that many
+        chunks a file's others come only once other files run out.
+
+        Raises:
+            UsageError: an empty query, an unknown name, fusion or filter.
+            StoreBusyError: the shard could not be had within 10 s; the message says who holds it.
+        """
+        query = Query(
+            text,
+            limit,
+            tuple(map(self._vector_name, using)),
+            fusion,
+            {self._vector_name(name): weight for name, weight in (weights or {}).items()},
+            {key: tuple(values) for key, values in (filters or {}).items()},
+            per_file,
+        )
+        vectors = self._engine.encode_queries([text], query.names(self._manifest.schema(self._registry)))
+        with self._access.open("search") as store:
+            return search(store, query, vectors)
+
+    def _vector_name(self, name: str) -> str:
+        own = {record.vector_name for record in self._manifest.models}
+        return name if name in own else self._registry.find(name).vector_name
+
+    def status(self) -> IndexStatus:
+        """What the index holds, counted now."""
+        with self._access.open("status") as store:
+            points = store.count()
+            vectors = {v.name: store.count(Filter(has=(v.name,))) for v in store.schema.vectors}
+            chunks = store.facet("source")
+        manifest = self._manifest
+        return IndexStatus(
+            folder=str(self.folder),
+            points=points,
+            vectors=vectors,
+            incomplete=manifest.incomplete,
+            sources={name: (root, chunks.get(name, 0)) for name, root in manifest.sources.items()},
+            models=self.models,
+            chunk_tokens=manifest.chunk_tokens,
+            overlap=manifest.overlap,
+            bytes=sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()),
+            writer=writer_of(self.folder),
+        )
+
+    def close(self) -> None:
+        """Let go of the shard."""
+        self._access.close()
+
+
+def _readable(folder: Path) -> Manifest | None:
+    """The manifest of an index, or None where there is none or it cannot be read."""
+    try:
+        return load_manifest(folder)
+    except IndexFormatError:
+        return None
+
+
+def chunk_trees(
+    roots: Sequence[Path], asked: Asked, config: Config
+) -> Iterator[tuple[Document, Sequence[Chunk]]]:
+    """Documents below ``roots`` with the chunks that an index made as asked would have.
+
+    Raises:
+        UsageError: a root that does not exist.
+        WeightsError: a model's tokenizer cannot be had.
+    """
+    manifest = new_manifest(config.registry(), asked)
+    specs = manifest.specs(config.registry())
+    chunker = chunker_for(specs, encoders_for(specs, config), manifest.chunk_tokens, manifest.overlap)
+    for name, root in name_sources({}, roots, None).items():
+        for file in scan(root):
+            data = file if isinstance(file, Skip) else read(file)
+            if isinstance(file, Skip) or isinstance(data, Skip):
+                continue
+            document = decode(name, file, data)
+            if not isinstance(document, Skip):
+                yield document, chunker.chunk(document).chunks
+
+
+def generate_sparse_vectors(texts: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """BM25 and attention (BM42) vectors of texts, the documents' side, as plain lists.
+
+    ``{"bm25": [{"indices", "values", "tokens"}, ...], "attention": [...]}``, one entry a text; ``tokens``
+    are the stems behind the indices.
+
+    Raises:
+        WeightsError: the attention model's files cannot be had.
+    """
+    config = load_config()
+    names = {"bm25": "qdrant-bm25", "attention": "qdrant-minilm-attention"}
+    specs = config.registry().select(names.values())
+    found = Engine(encoders_for(specs, config)).sparse_vectors(texts)
+    return {name: found[spec.vector_name] for name, spec in zip(names, specs, strict=True)}

@@ -1,0 +1,39 @@
+"""Roots to sources: what an indexed tree is called."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from vecloom.errors import UsageError
+from vecloom.sources import source_name
+
+
+def name_sources(
+    existing: Mapping[str, str], roots: Sequence[str | os.PathLike[str]], name: str | None
+) -> dict[str, Path]:
+    """Name -> absolute root of the trees to index.
+
+    A root that is a source already keeps its name. ``name`` (for one root) names a new source, or says that
+    a known one has moved to this root. Otherwise a root is called by its base name, with -2, -3 on a clash.
+
+    Raises:
+        UsageError: no root, one that does not exist, or ``name`` with several roots.
+    """
+    if not roots:
+        raise UsageError("name a folder or file to index")
+    if name is not None and len(roots) > 1:
+        raise UsageError(
+            f"--source {name} names one source, but there are {len(roots)} paths; do them singly"
+        )
+    taken = {root: known for known, root in existing.items()}
+    named: dict[str, Path] = {}
+    for given in roots:
+        root = Path(given).resolve()
+        if not root.exists():
+            raise UsageError(f"{os.fspath(given)!r} does not exist; name a folder or file to index")
+        called = name or taken.get(str(root)) or source_name(root, {*existing, *named})
+        taken[str(root)] = called
+        named[called] = root
+    return named

@@ -1,0 +1,105 @@
+"""What an index run tells while it runs, and what it did."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from vecloom.sources import Skip
+
+Step: TypeAlias = Literal["read", "encode", "optimise"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a step is.
+
+    ``done`` of ``total`` in ``unit`` ("files", "chunks"); total is None while it is not known. ``tokens``:
+    tokens through the model so far in this step. ``detail``: the source or the vector names.
+    """
+
+    step: Step
+    done: int
+    total: int | None
+    unit: str
+    detail: str
+    tokens: int = 0
+
+
+Listener: TypeAlias = Callable[[Progress], None]
+
+
+def quiet(_event: Progress) -> None:
+    """Listen to nothing."""
+
+
+def both(first: Listener, second: Listener) -> Listener:
+    """A listener that tells two."""
+
+    def listen(event: Progress) -> None:
+        first(event)
+        second(event)
+
+    return listen
+
+
+_PROBLEMS = frozenset(
+    {
+        "bad record",
+        "broken link",
+        "broken notebook",
+        "duplicate record",
+        "encoding",
+        "permission",
+        "too large",
+        "unreadable",
+        "vanished",
+    }
+)
+
+
+@dataclass(slots=True)
+class Cut:
+    """What a model's length limit dropped."""
+
+    texts: int = 0
+    tokens: int = 0
+
+
+@dataclass(slots=True)
+class IndexReport:
+    """What one index run did.
+
+    ``files`` were read, ``unchanged`` of them are stored as they are, ``gone`` were deleted from the index.
+    ``chunks`` are those of changed files; of them ``new`` points were written, ``moved`` had only their
+    payload changed, and ``deleted`` points are gone. ``encoded``: texts through the model, by vector name;
+    ``reused``: vectors taken over from an equal text instead. ``sparse_seconds``: from the start until the
+    whole tree could be searched by its words. ``fallbacks``: files chunked by lines, by reason.
+    """
+
+    files: int = 0
+    unchanged: int = 0
+    gone: int = 0
+    bytes: int = 0
+    chunks: int = 0
+    new: int = 0
+    moved: int = 0
+    deleted: int = 0
+    points: int = 0
+    tokens: int = 0
+    padded: int = 0
+    reused: int = 0
+    seconds: float = 0.0
+    sparse_seconds: float = 0.0
+    encoded: Counter[str] = field(default_factory=Counter)
+    cut: dict[str, Cut] = field(default_factory=dict)
+    fallbacks: Counter[str] = field(default_factory=Counter)
+    skips: list[Skip] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[Skip]:
+        """Skips that no rule asked for: files that could not be read or decoded."""
+        return [skip for skip in self.skips if skip.reason in _PROBLEMS]

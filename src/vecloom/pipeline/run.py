@@ -1,0 +1,116 @@
+"""One index run from start to end, in an order that a kill at any moment cannot spoil."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vecloom import __version__
+from vecloom.chunking import CHUNKER_VERSION, Chunker
+from vecloom.engine import Engine
+from vecloom.pipeline.filling import Filling
+from vecloom.pipeline.manifest import Manifest, load_manifest
+from vecloom.pipeline.report import IndexReport, Listener, Progress
+from vecloom.pipeline.shards import next_shard, remove_leftovers
+from vecloom.pipeline.states import FileStates
+from vecloom.pipeline.storing import Storing
+from vecloom.sources import ScanOptions
+from vecloom.stores.access import ShardAccess
+from vecloom.stores.optimise import optimise
+from vecloom.types import Filter
+
+if TYPE_CHECKING:
+    from vecloom.stores.edge import EdgeStore
+
+#: Below this many points a brute-force search is exact, and a graph costs more than it saves.
+OPTIMISE_POINTS = 20_000
+
+#: Share of the points written since the last optimisation that makes another one worth its while.
+OPTIMISE_SHARE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What an index run works with. The caller holds the writer lock of ``folder`` all the while.
+
+    ``instant``: vector names that cost next to nothing and are stored with the points.
+    """
+
+    folder: Path
+    access: ShardAccess[EdgeStore]
+    engine: Engine
+    chunker: Chunker
+    instant: tuple[str, ...]
+    listener: Listener
+
+    def store(self, sources: Mapping[str, Path]) -> IndexReport:
+        """Bring the points in line with the trees of ``sources`` (name -> root), and fill every vector."""
+        started = time.perf_counter()
+        report = IndexReport()
+        passes = [names for names in self.engine.passes if not set(names) <= set(self.instant)]
+        slow = tuple(name for names in passes for name in names)
+        manifest = load_manifest(self.folder)
+        remove_leftovers(self.folder, manifest)
+        known = {**manifest.sources, **{name: str(root) for name, root in sources.items()}}
+        record(self.folder, sources=known, incomplete=(*self.instant, *slow))
+        with closing(self._states(manifest)) as states:
+            storing = Storing(
+                self.access, states, self.chunker, self.engine, self.instant, slow, report, self.listener
+            )
+            for name, root in sources.items():
+                storing.run(name, root, ScanOptions(exclude=(self.folder,)))
+        filling = Filling(self.access, self.engine, report, self.listener)
+        for name in self.instant:
+            filling.run((name,))
+        record(self.folder, incomplete=slow, chunker=CHUNKER_VERSION, created_with=__version__)
+        report.sparse_seconds = time.perf_counter() - started
+        for names in passes:
+            filling.run(names)
+        record(self.folder, incomplete=())
+        self._optimise(report)
+        report.seconds = time.perf_counter() - started
+        return report
+
+    def _states(self, manifest: Manifest) -> FileStates:
+        """The file states: told again by the shard where missing, in doubt where the chunker changed."""
+        states = FileStates(self.folder, manifest.uid)
+        if states.blank:
+            with self.access.open("index") as store:
+                fields = ("source", "path")
+                states.rebuild({(r.payload["source"], r.payload["path"]) for r in store.scroll(None, fields)})
+        if manifest.chunker != CHUNKER_VERSION:
+            states.doubt_all()
+        return states
+
+    def _optimise(self, report: IndexReport) -> None:
+        """Build the graph, where enough points have none, in a copy that takes the shard's place."""
+        with self.access.open("index") as store:
+            report.points = store.count()
+            bare = report.points - store.indexed()
+        if bare < OPTIMISE_POINTS or bare < OPTIMISE_SHARE * report.points:
+            return
+        self.listener(Progress("optimise", 0, None, "", f"{report.points:,} points"))
+        optimise(self.access, self.folder / load_manifest(self.folder).shard, next_shard(self.folder))
+
+
+def record(folder: Path, **changes: Any) -> None:
+    """Change fields of an index's manifest. The caller holds its writer lock."""
+    replace(load_manifest(folder), **changes).save(folder)
+
+
+def remove_source(folder: Path, access: ShardAccess[EdgeStore], source: str) -> int:
+    """Delete a source's points and forget it; returns how many points there were."""
+    where = Filter(match={"source": (source,)})
+    with access.open("remove") as store:
+        deleted = store.count(where)
+        store.delete(where=where)
+        store.finalize()
+    manifest = load_manifest(folder)
+    with closing(FileStates(folder, manifest.uid)) as states:
+        states.forget(source)
+    record(folder, sources={name: root for name, root in manifest.sources.items() if name != source})
+    return deleted

@@ -1,0 +1,68 @@
+"""Models to what runs them: the engine, the chunker, and which vectors are stored when."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+
+from vecloom.chunking import Chunker
+from vecloom.config import Config
+from vecloom.encoders import Encoder
+from vecloom.encoders.counters import MaxCounter, WordCounter
+from vecloom.encoders.load import load_encoders
+from vecloom.errors import WeightsError
+from vecloom.registry import ModelSpec
+from vecloom.weights import Weights
+
+
+def unheard(_line: str) -> None:
+    """Take a line for a person and show it to nobody."""
+
+
+def encoders_for(
+    specs: Sequence[ModelSpec], config: Config, notice: Callable[[str], None] = unheard
+) -> list[Encoder]:
+    """One encoder a pass; the models' files are fetched if they are not here yet, and nothing is loaded.
+
+    Raises:
+        UsageError: a row whose backend this version does not have.
+        WeightsError: a model's files cannot be had.
+    """
+    return load_encoders(specs, Weights(config, notice).folder, config.cache_dir, _cores())
+
+
+def weights_hash(spec: ModelSpec, config: Config, notice: Callable[[str], None]) -> str:
+    """16 hex digits over the sha256 of the row's files, which are fetched if need be; "" where it has none."""
+    if spec.weights_id is None:
+        return ""
+    weights = Weights(config, notice)
+    weights.folder(spec)
+    origin = weights.origin(spec)
+    if origin is None:
+        raise WeightsError(f"the files of {spec.key} are gone again; run: vecloom models pull {spec.key}")
+    names = sorted(file.path for file in spec.files) or sorted(origin.files)
+    said = json.dumps([[name, origin.files[name].sha256] for name in names])
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+def chunker_for(
+    specs: Sequence[ModelSpec], encoders: Sequence[Encoder], tokens: int, overlap: int
+) -> Chunker:
+    """A chunker that counts as the models with a length limit do, or words where there is none."""
+    limited = {spec.vector_name for spec in specs if spec.max_tokens is not None}
+    counters = [encoder.counter for encoder in encoders if limited & set(encoder.names)] or [WordCounter()]
+    return Chunker(counters[0] if len(counters) == 1 else MaxCounter(counters), tokens, overlap)
+
+
+def instant_names(specs: Sequence[ModelSpec]) -> tuple[str, ...]:
+    """The vectors that cost next to nothing and are stored with the points."""
+    return tuple(spec.vector_name for spec in specs if "native" in spec.backends)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

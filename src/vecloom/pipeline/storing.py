@@ -1,0 +1,198 @@
+"""Step one of an index run: the tree read, chunked and stored, with the vectors that cost next to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from vecloom.chunking import Chunker
+from vecloom.engine import Engine, take_rows
+from vecloom.pipeline.points import OPERATION_POINTS, NewPoint, points_of
+from vecloom.pipeline.report import IndexReport, Listener, Progress
+from vecloom.pipeline.reuse import vectors_of_equal_texts
+from vecloom.pipeline.states import FileStates
+from vecloom.sources import File, ScanOptions, Skip, decode, digest, read, scan
+from vecloom.stores import Store
+from vecloom.stores.access import ShardAccess
+from vecloom.types import Filter, Points
+
+if TYPE_CHECKING:
+    from vecloom.stores.edge import EdgeStore
+
+T = TypeVar("T")
+
+#: A window is stored once it has this many chunks or bytes of text: some hundredths of a second of the shard.
+WINDOW_CHUNKS = 4000
+WINDOW_BYTES = 8 << 20
+
+#: Reasons that say nothing about the content: what is stored of such a file stays.
+_UNREADABLE = frozenset({"permission", "unreadable"})
+
+
+@dataclass(slots=True)
+class _Window:
+    """Changed files that wait to be stored."""
+
+    files: list[tuple[str, str, int]] = field(default_factory=list)  # path, hash, chunks
+    points: list[NewPoint] = field(default_factory=list)
+    bytes: int = 0
+
+    @property
+    def full(self) -> bool:
+        return len(self.points) >= WINDOW_CHUNKS or self.bytes >= WINDOW_BYTES
+
+
+class Storing:
+    """Brings a shard's points in line with a source's files."""
+
+    def __init__(
+        self,
+        access: ShardAccess[EdgeStore],
+        states: FileStates,
+        chunker: Chunker,
+        engine: Engine,
+        instant: Sequence[str],
+        slow: Sequence[str],
+        report: IndexReport,
+        listener: Listener,
+    ) -> None:
+        """``instant``: vector names encoded here; ``slow``: names that are filled in later."""
+        self._access = access
+        self._states = states
+        self._chunker = chunker
+        self._engine = engine
+        self._instant = tuple(instant)
+        self._slow = tuple(slow)
+        self._slow_filled = False
+        self._report = report
+        self._listener = listener
+
+    def run(self, source: str, root: Path, options: ScanOptions) -> None:
+        """Store what is new or changed below ``root``, delete what is gone."""
+        known = self._states.hashes(source)
+        with self._access.open("index") as store:
+            self._slow_filled = any(store.count(Filter(has=(name,))) for name in self._slow)
+        seen: set[str] = set()
+        kept: list[str] = []
+        window = _Window()
+        for item in scan(root, options):
+            if isinstance(item, Skip):
+                self._skip(item, kept)
+                continue
+            self._listener(Progress("read", self._report.files, None, "files", source))
+            found = self._look_at(source, item, known.get(item.path))
+            if isinstance(found, Skip):
+                self._skip(found, kept)
+                continue
+            seen.add(item.path)
+            self._report.files += 1
+            if found is None:
+                self._report.unchanged += 1
+                continue
+            hashed, points = found
+            window.files.append((item.path, hashed, len(points)))
+            window.points += points
+            window.bytes += sum(len(point.encoded_text) for point in points)
+            if window.full:
+                self._store(source, window, known)
+                window = _Window()
+        if window.files:
+            self._store(source, window, known)
+        gone = [path for path in known if path not in seen and not _below(path, kept)]
+        self._delete_files(source, gone)
+
+    def _skip(self, skip: Skip, kept: list[str]) -> None:
+        self._report.skips.append(skip)
+        if skip.reason in _UNREADABLE:
+            kept.append(skip.path)
+
+    def _look_at(
+        self, source: str, file: File, known: str | None
+    ) -> tuple[str, list[NewPoint]] | Skip | None:
+        """The hash and points of a file, why it is skipped, or None where its bytes are the ones stored."""
+        data = read(file)
+        if isinstance(data, Skip):
+            return data
+        found = digest(data)
+        if found == known:
+            return None
+        document = decode(source, file, data)
+        if isinstance(document, Skip):
+            return document
+        if document.encoding != "utf-8":
+            self._report.notices.append(f"{document.path}: decoded as {document.encoding}")
+        chunked = self._chunker.chunk(document)
+        if chunked.fallback:
+            self._report.fallbacks[chunked.fallback] += 1
+        self._report.bytes += len(data)
+        self._report.chunks += len(chunked.chunks)
+        return found, points_of(document, chunked.chunks)
+
+    def _store(self, source: str, window: _Window, known: Mapping[str, str]) -> None:
+        """Write a window: new points in, changed payloads set, points of former content out."""
+        wanted = {point.id: point for point in window.points}
+        vectors, _ = self._engine.encode_documents([p.encoded_text for p in wanted.values()], self._instant)
+        rows = {point: row for row, point in enumerate(wanted)}
+        paths = [path for path, _, _ in window.files]
+        self._states.begin(source, paths)
+        with self._access.open("index") as store:
+            former = _payloads_of_files(store, source, [path for path in paths if path in known])
+            new = [p for p in wanted.values() if not _same_text(p, former.get(p.id))]
+            moved = [
+                p for p in wanted.values() if _same_text(p, former.get(p.id)) and p.payload != former[p.id]
+            ]
+            stale = [point for point in former if point not in wanted]
+            taken = vectors_of_equal_texts(store, new, self._slow) if self._slow_filled else {}
+            for batch in _batches(new):
+                chosen = [rows[p.id] for p in batch]
+                encoded = {name: take_rows(value, chosen) for name, value in vectors.items()}
+                store.upsert(Points([p.id for p in batch], [p.payload for p in batch], encoded))
+            for name, (ids, values) in taken.items():
+                store.update_vectors(ids, {name: values})
+                self._report.reused += len(ids)
+            for batch in _batches(moved):
+                store.update_payloads([p.id for p in batch], [p.payload for p in batch])
+            if stale:
+                store.delete(ids=stale)
+            store.finalize()
+        self._states.commit(source, window.files)
+        self._report.new += len(new)
+        self._report.moved += len(moved)
+        self._report.deleted += len(stale)
+
+    def _delete_files(self, source: str, paths: Sequence[str]) -> None:
+        for batch in _batches(paths):
+            self._states.begin(source, batch)
+            where = Filter(match={"source": (source,), "path": tuple(batch)})
+            with self._access.open("index") as store:
+                self._report.deleted += store.count(where)
+                store.delete(where=where)
+                store.finalize()
+            self._states.commit(source, (), gone=batch)
+        self._report.gone += len(paths)
+
+
+def _below(path: str, kept: Sequence[str]) -> bool:
+    """Whether a path is one of ``kept`` or lies in a folder of them (those end with a slash)."""
+    return any(path == item or (item.endswith("/") and path.startswith(item)) for item in kept)
+
+
+def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), OPERATION_POINTS):
+        yield items[start : start + OPERATION_POINTS]
+
+
+def _same_text(point: NewPoint, former: Mapping[str, Any] | None) -> bool:
+    """Whether a stored point of this id was encoded from the same text (the id holds the chunk's own)."""
+    return former is not None and former["header"] == point.payload["header"]
+
+
+def _payloads_of_files(store: Store, source: str, paths: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """Id -> payload of what is stored of these files."""
+    return {
+        record.id: record.payload
+        for batch in _batches(paths)
+        for record in store.scroll(Filter(match={"source": (source,), "path": tuple(batch)}))
+    }
