@@ -93,6 +93,15 @@ def test_a_missing_root_is_a_usage_error_before_the_first_step(tmp_path: Path) -
         scan(tmp_path / "absent")
 
 
+def test_a_root_that_vanishes_is_an_error_and_not_an_empty_scan(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    found = scan(root)
+    root.rmdir()
+    with pytest.raises(VecloomError, match="cannot read .*root"):
+        next(found)
+
+
 @posix
 def test_a_pipe_as_root_is_a_usage_error(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")

@@ -54,14 +54,13 @@ def _read_up_to(descriptor: int, size: int, expected: int) -> bytes:
     """Up to ``size`` bytes; one more than ``expected`` is asked for at once, so that growth is seen."""
     parts: list[bytes] = []
     found = 0
-    while found < size:
-        part = os.read(descriptor, min(size, max(expected, 0) + 1) - found if not parts else size - found)
-        if not part:
-            break
+    ask = min(size, max(expected, 0) + 1)
+    while found < size and (part := os.read(descriptor, ask)):
         parts.append(part)
         found += len(part)
         if found == expected:
             break
+        ask = size - found
     return b"".join(parts)
 
 

@@ -36,7 +36,8 @@ def scan(root: Path, options: ScanOptions = _DEFAULT) -> Iterator[File | Skip]:
 
     Raises:
         UsageError: there is no such file or folder, at once and not at the first step.
-        VecloomError: ``root`` itself cannot be listed; an empty scan would look like an emptied folder.
+        VecloomError: ``root`` itself cannot be listed, now or later; an empty scan would look like an
+            emptied folder.
     """
     try:
         real = root.resolve(strict=True)
@@ -47,14 +48,17 @@ def scan(root: Path, options: ScanOptions = _DEFAULT) -> Iterator[File | Skip]:
     except (FileNotFoundError, NotADirectoryError, RuntimeError) as error:
         raise UsageError(f"nothing to index at {str(root)!r}: no such file or folder") from error
     except OSError as error:
-        raise VecloomError(
-            f"cannot read {str(root)!r}: {error.strerror}; check its permissions, or name another folder"
-        ) from error
+        raise _unlisted(root, error) from error
     if not stat.S_ISREG(info.st_mode):
         raise UsageError(f"{str(root)!r} is neither a folder nor a regular file; name one of these")
     if root.suffix.lower() == ".jsonl":
         return scan_records(real, info, options)
     return iter([_file(real, escape_name(root.name), info, options, wanted=True)])
+
+
+def _unlisted(root: Path, error: OSError) -> VecloomError:
+    said = error.strerror or error
+    return VecloomError(f"cannot read {str(root)!r}: {said}; check its permissions, or name another folder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +87,11 @@ class _Walk:
             with os.scandir(folder.absolute) as listing:
                 entries = list(listing)
         except OSError as error:
+            if not folder.path:
+                raise _unlisted(Path(self.root), error) from error
             return [skip_for(folder.path, error)]
         names = {entry.name for entry in entries}
-        if folder.path and not folder.wanted and (detail := _regenerable(folder.absolute, names)):
+        if not folder.wanted and (detail := _regenerable(folder.absolute, names)):
             return [Skip(folder.path, "tool folder", detail)]
         rules = folder.rules.entered(Path(folder.absolute), folder.raw, names)
         found = [child for entry in entries if (child := self._child(entry, folder, rules))]
