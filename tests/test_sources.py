@@ -98,7 +98,7 @@ def test_a_root_that_vanishes_is_an_error_and_not_an_empty_scan(tmp_path: Path) 
     root.mkdir()
     found = scan(root)
     root.rmdir()
-    with pytest.raises(VecloomError, match="cannot read .*root"):
+    with pytest.raises(VecloomError, match="cannot read"):
         next(found)
 
 

@@ -120,7 +120,7 @@ def _label(path: str, name: str) -> str:
 
 
 def _bytes(file: Path) -> bytes:
-    """The first MiB of ``file``; nothing where it cannot be read (the scan meets it as a file and says so)."""
+    """The first MiB of ``file``; nothing where it cannot be read (the scan meets it as a file too)."""
     try:
         return read_regular(file, _MAX_BYTES)
     except OSError:
