@@ -74,8 +74,10 @@ class EdgeStore:
         return store
 
     @classmethod
-    def open(cls, path: Path, schema: Schema) -> EdgeStore:
+    def open(cls, path: Path, schema: Schema, tune: bool = False) -> EdgeStore:
         """Open the shard at ``path``; a vector of ``schema`` that it does not know yet is added.
+
+        ``tune``: declare the profile's settings anew, for `seal` to build by.
 
         Raises:
             StoreError: there is none, it is damaged, or one of its vectors differs from the schema's.
@@ -89,7 +91,8 @@ class EdgeStore:
             require_room(path, allocated(path / "wal") + holes(path / _SEGMENTS))
         elif size := holes(path / _SEGMENTS):
             require_room(path, size, margin=0)
-        shard = _engine_call(path, engine.EdgeShard.load, str(path))
+        settings = () if missing or not tune else (edge_terms.config(schema),)
+        shard = _engine_call(path, engine.EdgeShard.load, str(path), *settings)
         # A killed `optimize` leaves segments there that the engine never looks at again. Only the owner of
         # the shard may tell that nobody writes them.
         shutil.rmtree(path / "temp_segments", ignore_errors=True)
@@ -190,6 +193,24 @@ class EdgeStore:
         request = engine.FacetRequest(key, max(1, self.count()), True, edge_terms.condition(where))
         hits = self._call(self._opened().facet, request).hits
         return {str(hit.value): hit.count for hit in hits}
+
+    def indexed(self) -> int:
+        """How many points, as of the last flush, lie in sealed segments, which carry the graph.
+
+        The others are searched one by one. Only `vecloom.stores.optimise` seals.
+        """
+        # Eight bytes a point, deleted ones included; the engine's own count takes every sparse vector for
+        # indexed.
+        versions = (self.path / _SEGMENTS).glob("*/mutable_id_tracker.versions")
+        return max(0, self.count() - sum(file.stat().st_size for file in versions) // 8)
+
+    def seal(self) -> None:
+        """Merge segments and build their graphs, in place: some 0.3 ms a point, and no thread runs beside it.
+
+        Killed halfway it loses nothing, but leaves files that the next `open` removes.
+        """
+        self._call(self._opened().optimize)
+        self.finalize()
 
     def finalize(self) -> None:
         """Flush: durable against power loss, and the next open replays nothing."""
