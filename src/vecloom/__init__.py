@@ -1,5 +1,62 @@
-"""vecloom weaves several embedding models, dense and sparse, into one Qdrant point."""
+"""vecloom weaves several embedding models, dense and sparse, into one Qdrant point.
+
+    import vecloom
+    index = vecloom.Index.create("my-index")
+    index.add("path/to/tree")
+    for hit in index.search("where are retries configured", limit=5):
+        print(hit.path, hit.start_line)
+
+What is named here is the public interface; importing the package loads none of it.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vecloom.config import Config, load_config
+    from vecloom.errors import VecloomError
+    from vecloom.index import Index, IndexStatus, generate_sparse_vectors
+    from vecloom.pipeline.report import IndexReport, Progress
+    from vecloom.types import Hit, LegHit
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Config",
+    "Hit",
+    "Index",
+    "IndexReport",
+    "IndexStatus",
+    "LegHit",
+    "Progress",
+    "VecloomError",
+    "__version__",
+    "generate_sparse_vectors",
+    "load_config",
+]
+
+_HOMES = {
+    "Config": "vecloom.config",
+    "Hit": "vecloom.types",
+    "Index": "vecloom.index",
+    "IndexReport": "vecloom.pipeline.report",
+    "IndexStatus": "vecloom.index",
+    "LegHit": "vecloom.types",
+    "Progress": "vecloom.pipeline.report",
+    "VecloomError": "vecloom.errors",
+    "generate_sparse_vectors": "vecloom.index",
+    "load_config": "vecloom.config",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vecloom' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

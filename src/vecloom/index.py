@@ -81,7 +81,7 @@ class Index:
         self._registry = config.registry()
         self._manifest = manifest
         self._notice = notice
-        self._access: ShardAccess[EdgeStore] = ShardAccess(folder, self._open_shard)
+        self._access: ShardAccess = ShardAccess(folder, self._open_shard)
 
     @classmethod
     def create(
@@ -234,7 +234,7 @@ class Index:
     @property
     def incomplete(self) -> tuple[str, ...]:
         """Vector names that an index run has begun and not finished: their legs miss some points."""
-        return self._manifest.incomplete
+        return load_manifest(self.folder).incomplete
 
     @property
     def specs(self) -> tuple[ModelSpec, ...]:
@@ -298,7 +298,9 @@ class Index:
         engine, chunker = self._engine, self._chunker
         self._pinned().save(self.folder)
         instant = instant_names(self.specs)
-        return Run(self.folder, self._access, engine, chunker, instant, listener).store(sources)
+        report = Run(self.folder, self._access, engine, chunker, instant, listener).store(sources)
+        self._manifest = load_manifest(self.folder)
+        return report
 
     def remove(self, source: str) -> int:
         """Forget a source: delete its points, and return how many there were.
@@ -311,7 +313,9 @@ class Index:
             if source not in self._manifest.sources:
                 have = ", ".join(self._manifest.sources) or "none"
                 raise UsageError(f"the index has no source {source!r}; it has {have}")
-            return remove_source(self.folder, self._access, source)
+            deleted = remove_source(self.folder, self._access, source)
+            self._manifest = load_manifest(self.folder)
+            return deleted
 
     def search(
         self,
@@ -357,7 +361,7 @@ class Index:
             points = store.count()
             vectors = {v.name: store.count(Filter(has=(v.name,))) for v in store.schema.vectors}
             chunks = store.facet("source")
-        manifest = self._manifest
+        manifest = load_manifest(self.folder)
         return IndexStatus(
             folder=str(self.folder),
             points=points,

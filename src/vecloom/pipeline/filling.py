@@ -19,7 +19,6 @@ from vecloom.types import Filter, Record, Vectors
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from vecloom.stores.edge import EdgeStore
 
 #: Texts in a window: some seconds of encoding, and all that a kill can cost.
 WINDOW_TEXTS = 1024
@@ -77,9 +76,7 @@ class _Encoded:
 class Filling:
     """Encodes what points lack and writes it back, holding the shard between windows only."""
 
-    def __init__(
-        self, access: ShardAccess[EdgeStore], engine: Engine, report: IndexReport, listener: Listener
-    ) -> None:
+    def __init__(self, access: ShardAccess, engine: Engine, report: IndexReport, listener: Listener) -> None:
         self._access = access
         self._engine = engine
         self._report = report

@@ -24,7 +24,7 @@ from vecloom.stores.optimise import optimise
 from vecloom.types import Filter
 
 if TYPE_CHECKING:
-    from vecloom.stores.edge import EdgeStore
+    pass
 
 #: Below this many points a brute-force search is exact, and a graph costs more than it saves.
 OPTIMISE_POINTS = 20_000
@@ -41,7 +41,7 @@ class Run:
     """
 
     folder: Path
-    access: ShardAccess[EdgeStore]
+    access: ShardAccess
     engine: Engine
     chunker: Chunker
     instant: tuple[str, ...]
@@ -94,7 +94,8 @@ class Run:
         if bare < OPTIMISE_POINTS or bare < OPTIMISE_SHARE * report.points:
             return
         self.listener(Progress("optimise", 0, None, "", f"{report.points:,} points"))
-        optimise(self.access, self.folder / load_manifest(self.folder).shard, next_shard(self.folder))
+        shard, target = self.folder / load_manifest(self.folder).shard, next_shard(self.folder)
+        optimise(self.access, shard, target, lambda: record(self.folder, shard=target.name))
 
 
 def record(folder: Path, **changes: Any) -> None:
@@ -102,7 +103,7 @@ def record(folder: Path, **changes: Any) -> None:
     replace(load_manifest(folder), **changes).save(folder)
 
 
-def remove_source(folder: Path, access: ShardAccess[EdgeStore], source: str) -> int:
+def remove_source(folder: Path, access: ShardAccess, source: str) -> int:
     """Delete a source's points and forget it; returns how many points there were."""
     where = Filter(match={"source": (source,)})
     with access.open("remove") as store:

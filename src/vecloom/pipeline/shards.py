@@ -41,7 +41,7 @@ def adopt(folder: Path, side: Path) -> None:
     """
     manifest = load_manifest(side)
     shard = next_shard(folder)
-    with ShardAccess(folder, _unopened).closed("rebuild"):
+    with ShardAccess(folder, _unopened).locked("rebuild"):
         (side / manifest.shard).rename(shard)
         replace(manifest, shard=shard.name).save(folder)
         (side / STATES_FILE).replace(folder / STATES_FILE)

@@ -19,7 +19,7 @@ from vecloom.stores.access import ShardAccess
 from vecloom.types import Filter, Points
 
 if TYPE_CHECKING:
-    from vecloom.stores.edge import EdgeStore
+    pass
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class Storing:
 
     def __init__(
         self,
-        access: ShardAccess[EdgeStore],
+        access: ShardAccess,
         states: FileStates,
         chunker: Chunker,
         engine: Engine,

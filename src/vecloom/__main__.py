@@ -1,0 +1,5 @@
+"""``python -m vecloom``."""
+
+from vecloom.cli import main
+
+main()
