@@ -34,7 +34,7 @@ def encoders_for(
 
 
 def weights_hash(spec: ModelSpec, config: Config, notice: Callable[[str], None]) -> str:
-    """16 hex digits over the sha256 of the row's files, which are fetched if need be; "" where it has none."""
+    """16 hex digits over the sha256 of the row's files (fetched if need be); "" where it has none."""
     if spec.weights_id is None:
         return ""
     weights = Weights(config, notice)

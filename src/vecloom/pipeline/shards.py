@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 from vecloom.errors import StoreError
 from vecloom.pipeline.manifest import Manifest, load_manifest
 from vecloom.pipeline.states import FILE_NAME as STATES_FILE
-from vecloom.stores import Store
 from vecloom.stores.access import ShardAccess
 from vecloom.types import Schema
 
@@ -49,5 +49,5 @@ def adopt(folder: Path, side: Path) -> None:
     remove_leftovers(folder, load_manifest(folder))
 
 
-def _unopened() -> Store:
+def _unopened() -> NoReturn:
     raise StoreError("a shard that is being replaced is not to be opened")
