@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast, get_args
 
 from vecloom.errors import UsageError
 from vecloom.fusion import FusionName, fuse, spread_over_files
+from vecloom.sources.globs import glob_regex
 from vecloom.stores import Store
 from vecloom.types import Filter, Hit, Leg, LegHit, Schema, SparseRows, Vectors
 
@@ -87,18 +89,27 @@ def legs_of(vectors: Mapping[str, Vectors], names: Sequence[str]) -> list[Leg]:
     return legs
 
 
+def path_pattern(glob: str) -> re.Pattern[str]:
+    """What a ``path`` filter matches, whole.
+
+    ``*`` and ``?`` stay within a folder, ``**`` crosses folders; a glob without an inner slash matches at
+    any depth; a folder stands for all that is below it.
+    """
+    body = glob.strip("/")
+    anywhere = "" if "/" in body or glob.startswith("/") else "(?:.*/)?"
+    return re.compile(f"{anywhere}{glob_regex(body)}(?:/.*)?", re.DOTALL)
+
+
 def resolve_filter(store: Store, filters: Mapping[str, tuple[str, ...]]) -> Filter | None:
     """The filters as the store takes them, or None where nothing can match.
 
-    Path globs (``**`` crosses folders, a pattern without a slash matches at any depth) are resolved to the
-    paths that the store holds before anything is searched, so that a limit never cuts away what matches.
+    Path globs are resolved to the paths that the store holds before anything is searched, so that a limit
+    never cuts away what matches.
     """
     match = {key: tuple(values) for key, values in filters.items() if key != "path"}
     if globs := filters.get("path"):
-        import pathspec
-
-        patterns = pathspec.PathSpec.from_lines("gitignore", globs)
-        paths = tuple(sorted(path for path in store.facet("path") if patterns.match_file(path)))
+        patterns = [path_pattern(glob) for glob in globs]
+        paths = tuple(sorted(p for p in store.facet("path") if any(x.fullmatch(p) for x in patterns)))
         if not paths:
             return None
         match["path"] = paths
