@@ -194,10 +194,14 @@ def test_an_idle_shard_is_closed(folder: Path) -> None:
     EdgeStore.open(current(folder), SCHEMA).close()
 
 
+def raise_from(store: EdgeStore) -> None:
+    raise KeyError(f"mine: {store.count()}")
+
+
 def test_an_error_inside_leaves_the_shard_usable(folder: Path) -> None:
     access = access_to(folder)
-    with pytest.raises(KeyError), access.open("search"):
-        raise KeyError("mine")
+    with pytest.raises(KeyError, match="mine"), access.open("search") as store:
+        raise_from(store)
     with access.open("search") as store:
         assert store.count() == 300
     access.close()
@@ -324,11 +328,31 @@ def test_tickets_are_served_in_order(tmp_path: Path) -> None:
     queue = Queue(tmp_path / "waiting")
     assert queue.first() is None
     first, second = Ticket(queue), Ticket(queue)
-    assert first.next and not second.next
+    assert first.precedes(queue.first()) and not second.precedes(queue.first())
     first.leave()
-    assert second.next
+    assert second.precedes(queue.first())
     second.leave()
     assert queue.first() is None
+
+
+def test_who_waits_is_patient_while_the_queue_moves(folder: Path) -> None:
+    """Six that hold the shard for 0.3 s each: the last waits longer than its patience of 1 s."""
+    took: list[float] = []
+
+    def work() -> None:
+        access = access_to(folder, wait=1.0)
+        start = time.monotonic()
+        with access.open("search"):
+            took.append(time.monotonic() - start)
+            time.sleep(0.3)
+        access.close()
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(took) == 6 and max(took) > 1.0
 
 
 def test_the_dead_do_not_count(tmp_path: Path) -> None:
@@ -349,10 +373,10 @@ def test_a_silent_ticket_comes_back_in_its_place(tmp_path: Path) -> None:
     for path in queue.folder.iterdir():
         if path.name == first._name:
             path.unlink()
-    assert second.next
+    assert second.precedes(queue.first())
     first._touched = -1e9
     first.touch()
-    assert first.next and not second.next
+    assert first.precedes(queue.first()) and not second.precedes(queue.first())
 
 
 def test_a_lock_is_one_at_a_time(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ class ShardAccess:
         """``open_store`` is called with the lock held, and so finds which shard is the current one.
 
         ``idle``: seconds that the shard stays open after its last use while nobody else wants it. ``wait``:
-        seconds until `open` gives up.
+        seconds in which the queue must move, or `open` gives up.
         """
         self.folder = folder
         self._open_store = open_store
@@ -76,9 +76,9 @@ class ShardAccess:
                 that is.
             StoreError: it cannot be opened.
         """
-        with self._turn(purpose) as deadline:
+        with self._turn(purpose):
             if self._store is None:
-                self._store = self._opened(deadline)
+                self._store = self._opened()
             try:
                 yield self._store
             finally:
@@ -110,48 +110,59 @@ class ShardAccess:
             self._give_up()
 
     @contextmanager
-    def _turn(self, purpose: str) -> Iterator[float]:
-        """A thread's turn in this process, and this process's turn among all; yields when to stop waiting."""
+    def _turn(self, purpose: str) -> Iterator[None]:
+        """A thread's turn in this process, and this process's turn among all."""
         if os.getpid() != self._pid:
             raise StoreError(f"{self.folder} was opened before a fork; start processes by spawn")
-        deadline = time.monotonic() + self._wait
         if not self._mine.acquire(timeout=self._wait):
             raise StoreBusyError(f"{self.folder} is in use by another thread of this process; try again")
         try:
             if self._lock.held and self._queue.first() is not None:
                 self._give_up()
             if not self._lock.held:
-                self._take_lock(deadline)
+                self._take_lock()
                 self._holder["since"] = time.time()
             if self._holder.get("purpose") != purpose or not self._store:
                 self._holder["purpose"] = purpose
                 self._write_holder()
-            yield deadline
+            yield
         finally:
             if self._store is None:
                 self._give_up()
             self._mine.release()
 
-    def _take_lock(self, deadline: float) -> None:
+    def _take_lock(self) -> None:
         try:
             if self._queue.first() is None and self._lock.acquire():
                 return
             ticket = Ticket(self._queue)
             try:
-                while not (ticket.next and self._lock.acquire()):
-                    if time.monotonic() > deadline:
-                        raise StoreBusyError(
-                            f"{self.folder} is busy: {self._held_by()}; waited {self._wait:.0f} s, try again"
-                        )
-                    time.sleep(_POLL)
-                    ticket.touch()
+                self._wait_for_lock(ticket)
             finally:
                 ticket.leave()
         except OSError as error:
             raise StoreError(f"{self.folder} cannot be locked: {error.strerror}") from error
 
-    def _opened(self, deadline: float) -> EdgeStore:
+    def _wait_for_lock(self, ticket: Ticket) -> None:
+        """Wait in the queue; while it moves, patience starts anew."""
+        first, since = None, time.monotonic()
+        while True:
+            ahead = self._queue.first()
+            if ticket.precedes(ahead) and self._lock.acquire():
+                return
+            now = time.monotonic()
+            if ahead != first:
+                first, since = ahead, now
+            elif now - since > self._wait:
+                raise StoreBusyError(
+                    f"{self.folder} is busy: {self._held_by()}; waited {self._wait:.0f} s, try again"
+                )
+            time.sleep(_POLL)
+            ticket.touch()
+
+    def _opened(self) -> EdgeStore:
         """Open the store; a program that knows nothing of this lock may have it for a moment."""
+        deadline = time.monotonic() + self._wait
         while True:
             try:
                 return self._open_store()

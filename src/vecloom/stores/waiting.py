@@ -59,11 +59,9 @@ class Ticket:
             self._touched = now
             (self._queue.folder / self._name).touch(mode=0o600)
 
-    @property
-    def next(self) -> bool:
-        """Whether it is this ticket's turn."""
-        first = self._queue.first()
-        return first is None or first >= self._name
+    def precedes(self, first: str | None) -> bool:
+        """Whether it is this ticket's turn, ``first`` being the first of the queue."""
+        return first is None or self._name <= first
 
     def leave(self) -> None:
         """Give the place up."""
