@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -78,25 +78,35 @@ class Chunker:
 
         outline, fallback = outline_document(document, rows, fits)
         units = units_of(rows, outline, capacity, self.counter)
-        spans = self._within_budget(rows.text, headers, self._spans(units, capacity, len(rows.text)))
+        spans = self._within_budget(rows.text, headers, self._spans(rows, units, capacity))
         return Chunked(tuple(_chunks(rows, headers, spans)), fallback)
 
-    def _spans(self, units: Sequence[Unit], capacity: Capacity, length: int) -> list[_Span]:
-        spans = []
+    def _spans(self, rows: Rows, units: Sequence[Unit], capacity: Capacity) -> list[_Span]:
         starts = pack(units, capacity)
         whole = self.counter.additive and not any(unit.broken for unit in units)
-        floor = 0
+        spans: list[_Span] = []
         for start, end in zip(starts, [*starts[1:], len(units)], strict=True):
-            first, room = start, self.overlap
-            while room > 0 and first > floor and units[first - 1].tokens <= room:
-                first -= 1
-                room -= units[first].tokens
-            until = units[end].start if end < len(units) else length
-            own = units[start:end]
-            sure = whole or (self.counter.additive and not any(unit.broken for unit in units[first:end]))
-            spans.append(_Span(units[first].start, own[0].start, until, path_of(own), sure))
-            floor = start
+            inside = units[start:end]
+            own = inside[0].start
+            until = units[end].start if end < len(units) else len(rows.text)
+            first = self._overlap_start(rows, own, spans[-1].own) if self.overlap and spans else own
+            sure = whole or (self.counter.additive and not any(unit.broken for unit in inside))
+            spans.append(_Span(first, own, until, path_of(inside), sure))
         return spans
+
+    def _overlap_start(self, rows: Rows, own: int, floor: int) -> int:
+        """Where a chunk whose own text begins at ``own`` begins: whole lines earlier, none before ``floor``."""
+        row = bisect_left(rows.starts, own)
+        if rows.starts[row] != own:
+            return own  # within a line
+        before = row
+        while (
+            before
+            and rows.starts[before - 1] >= floor
+            and rows.sums[row] - rows.sums[before - 1] <= self.overlap
+        ):
+            before -= 1
+        return rows.starts[before]
 
     def _within_budget(self, text: str, headers: DocumentHeaders, spans: list[_Span]) -> list[_Span]:
         """The spans, those cut further that turn out too long when counted as they will be encoded."""
@@ -114,7 +124,7 @@ class Chunker:
 
 
 def _halves(text: str, span: _Span) -> list[_Span]:
-    """A span without its overlap, or in two: at the line end nearest before its middle, else within a line."""
+    """A span without its overlap, or in two: at the last line end before its middle, else within a line."""
     start, end = span.own, span.end
     if span.start < start:
         return [_Span(start, start, end, span.path, sure=False)]

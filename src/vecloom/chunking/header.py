@@ -95,8 +95,6 @@ class DocumentHeaders:
         At least what the header takes where the counter is additive; a guess, to be checked, where not.
         """
         lines = [_lines("", join_breadcrumb(self._title + path)) for path in paths]
-        counts = [
-            min(self._path_tokens + tokens, self._allowance) for tokens in self._counter.counts(lines)
-        ]
+        counts = [min(self._path_tokens + tokens, self._allowance) for tokens in self._counter.counts(lines)]
         self._reserves.update(zip(paths, counts, strict=True))
         return counts

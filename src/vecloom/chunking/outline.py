@@ -1,5 +1,4 @@
-"""What every format's reader produces: rows where a document may be cut, how much a cut there hurts, and the
-symbol or heading path from there on.
+"""Outlines: the rows where a document may be cut, what a cut there costs, and the path from there on.
 
 A row is a line counted from 0. Costs are in chunks: a cut of cost 0.5 is worth half a chunk more or less, so
 the packing makes an extra chunk rather than one cut of cost 1.

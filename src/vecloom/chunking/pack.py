@@ -56,12 +56,12 @@ class Capacity:
 
 
 def units_of(rows: Rows, outline: Outline, capacity: Capacity, counter: TokenCounter) -> list[Unit]:
-    """The outline's stretches as units that each fit a chunk; what does not fit is cut by lines, then within."""
+    """The outline's stretches as units that each fit a chunk; longer ones are cut by lines, then within."""
     units: list[Unit] = []
     small = capacity.least // _MERGED_SHARE
     last = _NO_UNIT
     for unit in _stretches(rows, outline, capacity, counter):
-        start, tokens, cost, path, broken = unit
+        _, tokens, cost, path, broken = unit
         tokens += last.tokens
         if tokens <= small and cost >= last.cost and path == last.path and not (broken or last.broken):
             last = units[-1] = Unit(last.start, tokens, last.cost, path)

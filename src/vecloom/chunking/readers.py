@@ -8,6 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 
 from vecloom.chunking.grammars import ParseError, grammar_name
+from vecloom.chunking.keys import read_yaml
 from vecloom.chunking.markdown import read_markdown
 from vecloom.chunking.outline import Fits, Outline, Path, Reader, Section
 from vecloom.chunking.prose import Headings, read_lines, read_rst
@@ -45,25 +46,39 @@ def read_html(section: Section, outline: Outline) -> None:
         outline.paths[i] = path
 
 
+#: Formats read in another way than by a tree-sitter grammar of their name.
 _READERS: Mapping[str, Reader] = {
-    "asciidoc": read_lines,
-    "htm": read_html,
     "html": read_html,
-    "latex": read_lines,
     "markdown": read_markdown,
     "md": read_markdown,
-    "mdx": read_markdown,
-    "org": read_lines,
-    "plain": read_lines,
-    "plaintext": read_lines,
-    "qmd": read_markdown,
     "restructuredtext": read_rst,
-    "rmd": read_markdown,
     "rst": read_rst,
-    "text": read_lines,
-    "txt": read_lines,
-    "xhtml": read_html,
-}
+    "yaml": read_yaml,
+    "yml": read_yaml,
+} | dict.fromkeys(
+    # Blocks between blank lines, or single lines, are all the structure that these have or that is read.
+    [
+        "asciidoc",
+        "capnp",
+        "csv",
+        "diff",
+        "gettext",
+        "gitignore",
+        "jsonl",
+        "latex",
+        "log",
+        "org",
+        "plain",
+        "plaintext",
+        "roff",
+        "tabular",
+        "texinfo",
+        "text",
+        "txt",
+        "typst",
+    ],
+    read_lines,
+)
 
 
 def _reader_for(kind: Kind, language: str | None) -> Reader:

@@ -28,9 +28,21 @@ _NOT_DEFINES = re.compile(
 )
 _FUNCTION = re.compile(r"function|method|constructor|init_declaration|lambda|closure|procedure|subroutine")
 _LEADING = re.compile(r"comment|haddock|^attribute|^decorator$|annotation|^signature$|^modifiers$")
-_NAMED_VALUE = re.compile(r"function|class|object|struct|table_constructor|union|enum|module")
+_NAMED_VALUE = re.compile(r"(?<!builtin_)function|class|object|struct|table_constructor|union|enum|module")
 _ELIXIR_DEFINES = frozenset(
-    ["def", "defp", "defmacro", "defmacrop", "defmodule", "defprotocol", "defimpl", "defguard", "defguardp", "describe", "test"]
+    [
+        "def",
+        "defp",
+        "defmacro",
+        "defmacrop",
+        "defmodule",
+        "defprotocol",
+        "defimpl",
+        "defguard",
+        "defguardp",
+        "describe",
+        "test",
+    ]
 )
 
 Name: TypeAlias = "tuple[str, ...]"
@@ -58,7 +70,8 @@ def _text(node: Node | None, source: bytes) -> str:
     if node is None:
         return ""
     start = node.start_byte
-    text = " ".join(source[start : min(node.end_byte, start + 4 * _MAX_NAME)].decode(errors="ignore").split())
+    shown = source[start : min(node.end_byte, start + 4 * _MAX_NAME)]
+    text = " ".join(shown.decode(errors="ignore").split())
     return text if len(text) <= _MAX_NAME else text[: _MAX_NAME - 1] + "…"
 
 
@@ -122,6 +135,13 @@ def _assigned(node: Node, source: bytes) -> Name:
     return ()
 
 
+def _field_with_value(node: Node, source: bytes) -> Name:
+    """A class's field that holds a function or the like; plain fields are not named."""
+    if not _holds_value(node):
+        return ()
+    return _field("property")(node, source) or _field("name")(node, source)
+
+
 def _holds_value(node: Node) -> bool:
     return any(_NAMED_VALUE.search(child.type) for child in node.named_children)
 
@@ -145,7 +165,8 @@ def _elixir_call(node: Node, source: bytes) -> Name:
 
 def _instance(node: Node, source: bytes) -> Name:
     """A Haskell instance: the class with its types."""
-    name = " ".join(filter(None, (_text(node.child_by_field_name(field), source) for field in ("name", "patterns"))))
+    words = [_text(node.child_by_field_name(field), source) for field in ("name", "patterns")]
+    name = " ".join(filter(None, words))
     return (name,) if name else ()
 
 
@@ -164,9 +185,9 @@ _NAMERS: Mapping[str, Namer] = {
     "class_declaration": _field("name"),
     "companion_object": _fixed("companion"),
     "expression_statement": _assigned,
-    "field_definition": lambda node, source: _field("property")(node, source) if _holds_value(node) else (),
+    "field_definition": _field_with_value,
     "flow_pair": _pair,
-    "function_definition": lambda node, source: _named(node.child_by_field_name("name"), source) or _declarator(node, source),
+    "function_definition": lambda node, source: _field("name")(node, source) or _declarator(node, source),
     "impl_item": _field("type"),
     "init_declaration": _fixed("init"),
     "instance": _instance,
@@ -175,7 +196,7 @@ _NAMERS: Mapping[str, Namer] = {
     "media_statement": lambda node, source: (_text(node, source).partition("{")[0].strip(),),
     "method_declaration": _method,
     "pair": _pair,
-    "public_field_definition": lambda node, source: _field("name")(node, source) if _holds_value(node) else (),
+    "public_field_definition": _field_with_value,
     "rule_set": _first_child,
     "table": _first_child,
     "table_array_element": _first_child,

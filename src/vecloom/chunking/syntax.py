@@ -24,7 +24,7 @@ _Frame: TypeAlias = "tuple[Iterator[Node], float, Path, int, int, int, int, Path
 
 
 def syntax_reader(grammar: str) -> Reader:
-    """The reader of a language that has a tree-sitter grammar; it raises ParseError, having marked nothing."""
+    """The reader of a language with a tree-sitter grammar; where it raises ParseError it marked nothing."""
 
     def read(section: Section, outline: Outline) -> None:
         source = "".join(section.lines).encode()
@@ -44,9 +44,7 @@ def _walk(root: Node, source: bytes, section: Section, outline: Outline) -> None
     base, lines, fits, mark = section.first, section.lines, section.fits, outline.mark
     end = base + len(lines) - 1
     before = base - 1
-    frames: list[_Frame] = [
-        (iter(root.named_children), 0.0, section.path, before, end, before, _NO_ROW, ())
-    ]
+    frames: list[_Frame] = [(iter(root.named_children), 0.0, section.path, before, end, before, _NO_ROW, ())]
     while frames:
         children, level, path, top, bottom, reached, glued, defined = frames.pop()
         for child in children:
@@ -76,9 +74,8 @@ def _walk(root: Node, source: bytes, section: Section, outline: Outline) -> None
                 frames.append((children, level, path, top, bottom, reached, glued, defined))
                 deeper = max(level + _PER_LEVEL, _STATEMENT if kind.function else 0.0)
                 inner = path if kind.wraps else child_path
-                frames.append(
-                    (iter(child.named_children), min(deeper, _DEEPEST), inner, first, last, first, _NO_ROW, ())
-                )
+                deeper = min(deeper, _DEEPEST)
+                frames.append((iter(child.named_children), deeper, inner, first, last, first, _NO_ROW, ()))
                 break
         else:
             closing = reached + 1
