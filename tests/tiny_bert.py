@@ -75,7 +75,7 @@ def make_tiny_bert(folder: Path, **config: Any) -> Path:
 
 
 def reference(folder: Path, ids: list[list[int]]) -> tuple[list[Any], list[Any]]:
-    """transformers' own last hidden states and last layer's [CLS] attention (mean over heads), one text at a time."""
+    """transformers' own last hidden states and last layer's [CLS] attention (mean over heads), by text."""
     import torch
     from transformers import BertModel
 
@@ -92,27 +92,21 @@ def reference(folder: Path, ids: list[list[int]]) -> tuple[list[Any], list[Any]]
 def make_fastembed_folder(
     folder: Path, model_folder: Path, stop_words: str, limit: int, attention: bool
 ) -> Path:
-    """The directory that FastEmbed's ``specific_model_path`` takes: an export of the model, cut at ``limit``."""
+    """What FastEmbed's ``specific_model_path`` takes: an export of the model, cut at ``limit``."""
     import torch
     from transformers import BertModel
 
-    implementation = "eager" if attention else None
-    model = BertModel.from_pretrained(model_folder, attn_implementation=implementation).eval()
+    model = BertModel.from_pretrained(
+        model_folder, attn_implementation="eager" if attention else None, output_attentions=attention
+    )
 
-    class Export(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
+    def forward(self: Any, input_ids: Any, attention_mask: Any, token_type_ids: Any) -> Any:
+        out = self.model(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
+        return out.attentions[-1] if attention else out.last_hidden_state
 
-        def forward(self, input_ids: Any, attention_mask: Any, token_type_ids: Any) -> Any:
-            out = self.model(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                token_type_ids=token_type_ids,
-                output_attentions=attention,
-            )
-            return out.attentions[-1] if attention else out.last_hidden_state
-
+    # Made by type(), because a class statement over an untyped base is no class to mypy.
+    export = type("Export", (torch.nn.Module,), {"forward": forward})()
+    export.model = model.eval()
     folder.mkdir(parents=True, exist_ok=True)
     ids = torch.arange(18).reshape(2, 9) + 5
     mask = torch.ones_like(ids)
@@ -124,7 +118,7 @@ def make_fastembed_folder(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of itself and of what it traces
         torch.onnx.export(
-            Export(),
+            export,
             (ids, mask, torch.zeros_like(ids)),
             str(folder / "model.onnx"),
             input_names=inputs,

@@ -46,7 +46,7 @@ class BertTokenizer:
 
     def rows(self, texts: Sequence[str]) -> TokenRows:
         """The tokens of texts."""
-        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        encodings = self._tokenizer.encode_batch_fast([_encodable(text) for text in texts])
         lengths = np.fromiter(map(len, encodings), dtype=np.int64, count=len(encodings))
         starts = np.zeros(len(encodings) + 1, dtype=np.int64)
         np.cumsum(lengths, out=starts[1:])
@@ -63,6 +63,11 @@ class BertTokenizer:
             tokens[number] = token
         added = self._tokenizer.get_added_tokens_decoder()
         return tokens, [number in added and added[number].special for number in range(len(tokens))]
+
+
+def _encodable(text: str) -> str:
+    """The text with lone surrogates (from names that are not UTF-8) as "?": the tokenizer takes none."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _checked(path: Path) -> bytes:
