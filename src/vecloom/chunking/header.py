@@ -15,6 +15,12 @@ def join_breadcrumb(path: Sequence[str]) -> str:
     return SEPARATOR.join(filter(None, path))
 
 
+def clean_line(text: str) -> str:
+    """Text as one line that any tokenizer takes: white space as single spaces, lone surrogates as "?"."""
+    line = " ".join(text.split())
+    return line if line.isascii() else line.encode("utf-8", "replace").decode()
+
+
 def header_allowance(budget: int) -> int:
     """How many tokens a header may take: a quarter of the chunk budget."""
     return budget // 4
@@ -27,7 +33,7 @@ def context_header(path: str, breadcrumb: str, budget: int, counter: TokenCounte
     but its arguments. Where both do not fit, the path keeps its right end (cut at a separator, else anywhere)
     within half of the allowance or what the breadcrumb leaves, and the breadcrumb its innermost elements.
     """
-    path = " ".join(path.split())
+    path = clean_line(path)
     header = _lines(path, breadcrumb)
     allowance = header_allowance(budget)
 
@@ -51,25 +57,30 @@ def _shorten(text: str, separator: str, fits: Callable[[str], bool]) -> str:
     """The longest right end of ``text`` that fits: cut behind a separator if one serves, else anywhere."""
     if fits(text):
         return text
-    starts = [i + len(separator) for i in range(len(text)) if text.startswith(separator, i)]
-    lead = _CUT + separator.lstrip()
-    for start in starts:
-        if fits(lead + text[start:]):
-            return lead + text[start:]
-    last = text[starts[-1] :] if starts else text
-    low, high = 0, len(last)  # the longest end that fits, by bisection: counts grow with length
+    pieces = text.split(separator)
+    kept = _most(len(pieces) - 1, lambda count: fits(_CUT + separator + separator.join(pieces[-count:])))
+    if kept:
+        return _CUT + separator + separator.join(pieces[-kept:])
+    last = pieces[-1]
+    kept = _most(len(last), lambda count: fits(_CUT + last[-count:]))
+    return _CUT + last[-kept:] if kept else ""
+
+
+def _most(limit: int, fits: Callable[[int], bool]) -> int:
+    """The largest number from 1 to ``limit`` that fits, by bisection; 0 where none was found to."""
+    low, high = 0, limit
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(_CUT + last[len(last) - middle :]) else (low, middle - 1)
-    return _CUT + last[len(last) - low :] if low else ""
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low
 
 
 class DocumentHeaders:
     """The headers of one document's chunks, by symbol or heading path (title left out)."""
 
     def __init__(self, document: Document, budget: int, counter: TokenCounter) -> None:
-        self._path = " ".join(document.path.split()) if document.path_in_header else ""
-        self._title = (" ".join(document.title.split()),)
+        self._path = clean_line(document.path) if document.path_in_header else ""
+        self._title = (clean_line(document.title),)
         self._budget = budget
         self._counter = counter
         self._allowance = header_allowance(budget)

@@ -14,6 +14,8 @@ Path: TypeAlias = tuple[str, ...]
 #: (first row, last row inclusive, path) -> whether they fit one chunk of that path.
 Fits: TypeAlias = Callable[[int, int, Path], bool]
 
+#: Names of a path beyond this depth are left out: nobody reads them, and each costs its whole path.
+MAX_DEPTH = 16
 #: Cuts between blocks that follow each other without a blank line hurt a little more.
 CROWDED = 0.06
 #: Cuts between what belongs together: a comment and its function, a heading and its text.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from vecloom.chunking.outline import GLUE, INSIDE, Outline, Path, Section
+from vecloom.chunking.outline import GLUE, INSIDE, MAX_DEPTH, Outline, Path, Section
 
 _BLOCK = 0.2
 _PER_INDENT = 0.1
@@ -34,7 +34,8 @@ class Headings:
     @property
     def path(self) -> Path:
         """What the section's own path, the open headings and the tail make."""
-        return (*self._base, *(title for _, title in self._open if title), *self.tail)
+        titles = [title for _, title in self._open[:MAX_DEPTH] if title]
+        return (*self._base, *titles, *self.tail)
 
 
 def indent_of(line: str) -> int:

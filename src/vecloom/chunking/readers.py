@@ -8,6 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 
 from vecloom.chunking.grammars import ParseError, grammar_name
+from vecloom.chunking.header import clean_line
 from vecloom.chunking.keys import read_yaml
 from vecloom.chunking.markdown import read_markdown
 from vecloom.chunking.outline import Fits, Outline, Path, Reader, Section
@@ -108,7 +109,7 @@ def _read_parts(document: Document, rows: Rows, fits: Fits, outline: Outline) ->
     for part in document.parts:
         first = bisect_right(rows.starts, part.start, hi=len(rows.lines)) - 1
         end = bisect_left(rows.starts, part.end)
-        headings.tail = (" ".join(part.label.split()),)
+        headings.tail = (clean_line(part.label),)
         glued = previous == "prose" and part.kind == "code"
         outline.mark(first, _AFTER_PROSE_CELL if glued else 0.0, headings.path)
         section = Section(rows.lines[first:end], first, headings.path, fits)

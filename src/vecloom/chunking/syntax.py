@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
 from vecloom.chunking.grammars import parse
-from vecloom.chunking.outline import CROWDED, GLUE, INSIDE, Outline, Path, Reader, Section
+from vecloom.chunking.outline import CROWDED, GLUE, INSIDE, MAX_DEPTH, Outline, Path, Reader, Section
 from vecloom.chunking.symbols import node_kind
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _walk(root: Node, source: bytes, section: Section, outline: Outline) -> None
                 last -= 1
             kind = node_kind(child.type)
             name = kind.name(child, source) if kind.name is not None else ()
-            child_path = path + name if name else path
+            child_path = path + name if name and len(path) < MAX_DEPTH else path
             if first > top:
                 cost = level
                 if reached == top >= base or first <= glued + 1 or (name and name == defined):

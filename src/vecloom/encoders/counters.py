@@ -6,6 +6,7 @@ counted once, line by line, and a chunk is a difference of two prefix sums.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -44,15 +45,25 @@ _PROBES = (
 )
 
 
+def _checked(tokenizer_json: Path) -> bytes:
+    """The file, known to hold a vocabulary: what the tokenizers library raises has no class of its own."""
+    try:
+        data = tokenizer_json.read_bytes()
+        said = json.loads(data)
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"{str(tokenizer_json)!r} cannot be read ({error}); pull the model again"
+        ) from error
+    model = said.get("model") if isinstance(said, dict) else None
+    if not isinstance(model, dict) or "vocab" not in model:
+        raise WeightsError(f"{str(tokenizer_json)!r} describes no tokenizer; pull the model again")
+    return data
+
+
 def _load(tokenizer_json: Path) -> Tokenizer:
     from tokenizers import Tokenizer
 
-    if not tokenizer_json.is_file():
-        raise WeightsError(f"no tokenizer at {str(tokenizer_json)!r}; fetch it with: vecloom models pull")
-    try:
-        tokenizer = Tokenizer.from_file(str(tokenizer_json))
-    except ValueError as error:  # what tokenizers raises has no narrower class
-        raise WeightsError(f"{str(tokenizer_json)!r} is not a tokenizer.json: {error}") from error
+    tokenizer = Tokenizer.from_buffer(_checked(tokenizer_json))
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
