@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tiny_bert import HIDDEN, POSITIONS, make_tiny_bert
+from tiny_bert import HIDDEN, make_tiny_bert
 from vecloom.config import Config, load_config
 
 
@@ -21,9 +21,9 @@ def minilm_folder() -> Path:
 def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A config file whose MiniLM rows are a tiny random model, with data and cache folders beside it."""
     home = tmp_path_factory.mktemp("home")
-    make_tiny_bert(home / "tiny")
+    make_tiny_bert(home / "tiny", max_position_embeddings=512)
     rows = [
-        f'[models.{key}]\nfolder = "tiny"\nmax_tokens = {POSITIONS}\nrecommended_tokens = 256\n'
+        f'[models.{key}]\nfolder = "tiny"\nmax_tokens = 512\nrecommended_tokens = 256\n'
         for key in ("qdrant-minilm-onnx", "qdrant-minilm-attention")
     ]
     rows[0] += f"dim = {HIDDEN}\n"

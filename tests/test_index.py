@@ -107,7 +107,7 @@ def test_a_shifted_line_changes_a_payload_and_encodes_nothing(tmp_path: Path, ti
         (root / "a.md").write_text(f"# Title\n\n{'begin ' * 200}\nmore\n\n{body}", "utf-8")
         report = index.add(root)
         assert report.moved > 0
-        assert report.encoded["qdrant-minilm"] == report.new < report.points
+        assert 0 < report.encoded["qdrant-minilm"] <= report.new < report.points
         assert contents(index) == fresh(root, tmp_path / "clean", tiny_config)
 
 
@@ -215,7 +215,7 @@ def test_changed_weights_are_refused(tree: Path, tiny_home: Path, tmp_path: Path
     config = load_config(file=home / "config.toml", data_dir=tmp_path, cache_dir=home / "cache", environ={})
     with Index.create(tmp_path / "index", config=config) as index:
         index.add(tree)
-    make_tiny_bert(home / "tiny", seed=1)
+    make_tiny_bert(home / "tiny", max_position_embeddings=500)
     with (
         Index.open(tmp_path / "index", config=config) as index,
         pytest.raises(IndexMismatchError, match="files of"),

@@ -13,7 +13,7 @@ from qdrant_client import QdrantClient
 from vecloom.errors import UsageError
 from vecloom.search import Query, path_pattern, search
 from vecloom.stores.client import ClientStore
-from vecloom.types import Points, Schema, SparseRows, VectorField
+from vecloom.types import Points, Schema, SparseRows, VectorField, Vectors
 
 SCHEMA = Schema((VectorField("dense", "dense", 3), VectorField("words", "sparse", None, "idf")))
 FILES = ["src/a.py", "src/a.py", "docs/a.md", "src/deep/b.py"]
@@ -52,7 +52,7 @@ def store() -> Iterator[ClientStore]:
     client.close()
 
 
-QUERY = {"dense": np.array([[1, 0, 0]], dtype=np.float32), "words": sparse({2: 1.0})}
+QUERY: dict[str, Vectors] = {"dense": np.array([[1, 0, 0]], dtype=np.float32), "words": sparse({2: 1.0})}
 
 
 def found(store: ClientStore, query: Query) -> list[str]:

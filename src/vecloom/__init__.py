@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vecloom.version import __version__
+
 if TYPE_CHECKING:
     from vecloom.config import Config, load_config
     from vecloom.errors import VecloomError
     from vecloom.index import Index, IndexStatus, generate_sparse_vectors
     from vecloom.pipeline.report import IndexReport, Progress
     from vecloom.types import Hit, LegHit
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Config",

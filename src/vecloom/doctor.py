@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vecloom import __version__
 from vecloom.config import Config, load_config
 from vecloom.errors import VecloomError
 from vecloom.registry import DEFAULT_MODELS
+from vecloom.version import __version__
 
 _PACKAGES = (
     "onnxruntime",

@@ -44,6 +44,10 @@ if TYPE_CHECKING:
 #: Takes lines that a person should see, such as what is being fetched.
 Notice = Callable[[str], None]
 
+#: Opening a shard costs more than a search, so it stays open that long after its last use; whoever else wants
+#: it gets it at once.
+IDLE_SECONDS = 30.0
+
 #: Where a rebuilt index grows until it takes the old one's place.
 _REBUILD = "rebuild"
 
@@ -81,7 +85,7 @@ class Index:
         self._registry = config.registry()
         self._manifest = manifest
         self._notice = notice
-        self._access: ShardAccess = ShardAccess(folder, self._open_shard)
+        self._access: ShardAccess = ShardAccess(folder, self._open_shard, idle=IDLE_SECONDS)
 
     @classmethod
     def create(

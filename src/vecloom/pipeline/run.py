@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vecloom import __version__
 from vecloom.chunking import CHUNKER_VERSION, Chunker
 from vecloom.engine import Engine
 from vecloom.pipeline.filling import Filling
@@ -22,6 +21,7 @@ from vecloom.sources import ScanOptions
 from vecloom.stores.access import ShardAccess
 from vecloom.stores.optimise import optimise
 from vecloom.types import Filter
+from vecloom.version import __version__
 
 if TYPE_CHECKING:
     pass
