@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sparse_peers import colliding_words
-from tiny_bert import HIDDEN, make_fastembed_folder, make_tiny_bert, reference
+from fastembed_peers import colliding_words, exported
+from tiny_bert import HIDDEN, make_tiny_bert, reference
 from vecloom.encoders.bert import BertEncoder
-from vecloom.encoders.stopwords import stopwords
 from vecloom.encoders.tokens import BertTokenizer, equal_length_batches
 from vecloom.errors import ConfigError, EncodingError, WeightsError
 from vecloom.registry import ModelSpec, Registry
@@ -315,14 +314,13 @@ def test_equal_to_fastembed(tiny: Path, tmp_path: Path, both: BertEncoder) -> No
     """Dense to rounding; BM42's indices exactly, for documents and queries, its values within 1e-5."""
     from fastembed import SparseTextEmbedding, TextEmbedding
 
-    words = "\n".join(sorted(stopwords("english")))
     first, second = colliding_words()
     texts = [text.replace("\udc80", "") for text in TEXTS]
     texts += [f"{first} open {second}", f"{second} open {first}", f"{first} {first}"]
-    folder = make_fastembed_folder(tmp_path / "dense", tiny, words, LIMIT, attention=False)
+    folder = exported(tmp_path / "dense", tiny, LIMIT, attention=False)
     peer = TextEmbedding("sentence-transformers/all-MiniLM-L6-v2", specific_model_path=str(folder))
     np.testing.assert_allclose(dense_of(both, texts), np.array(list(peer.embed(texts))), atol=2e-6)
-    folder = make_fastembed_folder(tmp_path / "bm42", tiny, words, LIMIT, attention=True)
+    folder = exported(tmp_path / "bm42", tiny, LIMIT, attention=True)
     bm42 = SparseTextEmbedding("Qdrant/bm42-all-minilm-l6-v2-attentions", specific_model_path=str(folder))
     found = sparse_of(both, texts)
     for row, expected in enumerate(bm42.embed(texts)):

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from py_rust_stemmers import SnowballStemmer
 
-from sparse_peers import colliding_words, differences, fastembed_bm25, odd_texts
+from fastembed_peers import colliding_words, differences, fastembed_bm25, odd_texts
 from vecloom.encoders import terms
 from vecloom.encoders.bm25 import Bm25Encoder
 from vecloom.encoders.stopwords import stopwords

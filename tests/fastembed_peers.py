@@ -1,8 +1,11 @@
-"""FastEmbed's BM25 as the measure of ours, and texts that tell the two apart if anything does."""
+"""FastEmbed as the measure of ours, and texts that tell the two apart if anything does."""
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
+import warnings
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -54,8 +57,53 @@ def odd_texts(count: int, seed: int) -> list[str]:
     return texts
 
 
+def exported(folder: Path, model_folder: Path, limit: int, *, attention: bool) -> Path:
+    """What FastEmbed's ``specific_model_path`` takes: an export of the model, cut at ``limit``."""
+    import torch
+    from transformers import BertModel
+
+    model = BertModel.from_pretrained(
+        model_folder, attn_implementation="eager" if attention else None, output_attentions=attention
+    )
+
+    def forward(self: Any, input_ids: Any, attention_mask: Any, token_type_ids: Any) -> Any:
+        out = self.model(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
+        return out.attentions[-1] if attention else out.last_hidden_state
+
+    # Made by type(), because a class statement over an untyped base is no class to mypy.
+    export = type("Export", (torch.nn.Module,), {"forward": forward})()
+    export.model = model.eval()
+    folder.mkdir(parents=True, exist_ok=True)
+    ids = torch.arange(18).reshape(2, 9) + 5
+    mask = torch.ones_like(ids)
+    mask[1, 6:] = 0  # a padded row, so that the mask is traced
+    inputs = ["input_ids", "attention_mask", "token_type_ids"]
+    output = "attention_6" if attention else "last_hidden_state"
+    axes = {name: {0: "batch", 1: "tokens"} for name in inputs}
+    axes[output] = {0: "batch", 2: "tokens", 3: "others"} if attention else {0: "batch", 1: "tokens"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of itself and of what it traces
+        torch.onnx.export(
+            export,
+            (ids, mask, torch.zeros_like(ids)),
+            str(folder / "model.onnx"),
+            input_names=inputs,
+            output_names=[output],
+            dynamic_axes=axes,
+            opset_version=17,
+            dynamo=False,
+        )
+    for name in ("tokenizer.json", "config.json"):
+        shutil.copy(model_folder / name, folder / name)
+    limits = {"model_max_length": limit, "max_length": limit, "pad_token": "[PAD]"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(limits))
+    (folder / "special_tokens_map.json").write_text(json.dumps({"pad_token": "[PAD]"}))
+    (folder / "stopwords.txt").write_text("\n".join(sorted(stopwords("english"))))
+    return folder
+
+
 def fastembed_bm25(folder: Path) -> Any:
-    """FastEmbed's BM25 with our stop words."""
+    """FastEmbed's BM25 with our stop words; ``folder`` is empty."""
     from fastembed import SparseTextEmbedding
 
     (folder / "config.json").write_text("{}")
