@@ -95,7 +95,7 @@ class Chunker:
         return spans
 
     def _overlap_start(self, rows: Rows, own: int, floor: int) -> int:
-        """The start of a chunk whose own text begins at ``own``: whole lines earlier, none before ``floor``."""
+        """Where a chunk with own text from ``own`` on begins: whole lines earlier, none before ``floor``."""
         row = bisect_left(rows.starts, own)
         if rows.starts[row] != own:
             return own  # within a line

@@ -106,12 +106,10 @@ def _declarator(node: Node, source: bytes) -> Name:
 
 
 def _wrapped(node: Node, source: bytes) -> Name:
-    """The name of the definition among the children of an export, a decorated or a template definition."""
-    for child in reversed(node.named_children):
-        kind = node_kind(child.type)
-        if kind.name is not None and (name := kind.name(child, source)):
-            return name
-    return ()
+    """The one name that is defined among a node's children, as in an export or a decorated definition."""
+    kinds = ((child, node_kind(child.type)) for child in node.named_children)
+    names = {kind.name(child, source) for child, kind in kinds if kind.name is not None} - {()}
+    return names.pop() if len(names) == 1 else ()
 
 
 def _method(node: Node, source: bytes) -> Name:
@@ -209,6 +207,9 @@ _WRAPPERS = frozenset(
         "ambient_declaration",
         "decorated_definition",
         "export_statement",
+        "linkage_specification",
+        "preproc_if",
+        "preproc_ifdef",
         "statement",
         "template_declaration",
         "type_declaration",
