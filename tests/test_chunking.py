@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -164,7 +165,7 @@ class _Characters:
     specials = 0
     additive = True
 
-    def counts(self, texts: list[str] | tuple[str, ...]) -> list[int]:
+    def counts(self, texts: Sequence[str]) -> list[int]:
         return [len(text) for text in texts]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from chunk_checks import chunk_and_check, document
 from vecloom.encoders.counters import WordCounter
+from vecloom.types import Kind
 
 BUDGET = 64
 WORDS = WordCounter()
@@ -511,7 +512,7 @@ def inflated(source: str) -> str:
 def test_definitions_are_whole_and_named(language: str) -> None:
     source, crumbs = SOURCES[language]
     text = inflated(source)
-    kind = "data" if language in ("json", "yaml", "toml") else "code"
+    kind: Kind = "data" if language in ("json", "yaml", "toml") else "code"
     chunked = chunk_and_check(document(text, language, kind, path="m"), WORDS, BUDGET)
     assert chunked.fallback is None
     found = {}

@@ -19,56 +19,90 @@ _LINE = re.compile(
     r"|[ ]{0,3}(?P<atx>\#{1,6})(?:[ \t]+(?P<title>.*?))?(?:[ \t]+\#+)?[ \t]*$"
     r"|\s*(?P<item>[-*+]|\d{1,9}[.)])\s"
 )
+# Patterns that try again and again see no more of a line than this.
+_SEEN = 500
 _UNDERLINE = re.compile(r" {0,3}(=+|-{2,})[ \t]*$")
 _INLINE = re.compile(r"!?\[([^\]]*)\]\([^)]*\)|<[^>]{1,200}>|[*_`]{1,3}(?=\S)|(?<=\S)[*_`]{1,3}|\{#[^}]*\}")
 
 
 def heading_text(markup: str) -> str:
     """A heading as plain text: links by their label, emphasis, tags and anchors left out."""
-    return " ".join(_INLINE.sub(lambda match: match[1] or "", markup).split())
+    return " ".join(_INLINE.sub(lambda match: match[1] or "", markup[:_SEEN]).split())
 
 
 def read_markdown(section: Section, outline: Outline, headings: Headings | None = None) -> None:
     """Cuts are cheapest before headings, then between blocks, dear within lists and behind a heading.
 
-    Fences and front matter are one block each; what of them does not fit a chunk is cut at lines.
-    ``headings`` are those that are open already (a notebook's cells share them).
+    Fences and front matter are one block each, a list too where it fits; what of a block does not fit a
+    chunk is cut at lines. ``headings`` are those that are open already (a notebook's cells share them).
     """
-    lines = section.lines
-    headings = headings or Headings(section.path)
-    index = _front_matter(lines)
-    if index:
-        outline.mark(section.first, 0.0, section.path)
-    extra = 0.0  # what ties the next block to the one before it
-    opened = True  # whether a line of text begins a block
-    while index < len(lines):
-        line, row = lines[index], section.first + index
-        match = _LINE.match(line)
-        kind = match.lastgroup if match else None
-        if match and kind == "blank":
-            opened = True
-        elif match and kind == "fence":
-            outline.mark(row, min(_BLOCK + extra, INSIDE), headings.path)
-            index = _fence_end(lines, index, match["fence"])
-            extra, opened = 0.0, True
-            continue
-        elif match and match["atx"]:
-            headings.enter(len(match["atx"]), heading_text(match["title"] or ""))
-            outline.mark(row, _PER_LEVEL * (len(match["atx"]) - 1), headings.path)
-            extra, opened = GLUE, True
-        elif opened and not match and (level := _underline(lines, index)):
-            headings.enter(level, heading_text(line))
-            outline.mark(row, _PER_LEVEL * (level - 1), headings.path)
-            index += 1
-            extra, opened = GLUE, True
-        elif opened or match:
-            cost = (_LIST if match else _BLOCK) + _PER_INDENT * min(indent_of(line) // 2, 4)
-            outline.mark(row, min(cost + extra, INSIDE), headings.path)
-            opened = False
-            extra = 0.0
-        if kind is None and line.rstrip().endswith(":"):
-            extra = _ANNOUNCED
-        index += 1
+    _Markdown(section, outline, headings or Headings(section.path)).read()
+
+
+class _Markdown:
+    """One reading of a section, line by line.
+
+    ``tie`` is what a cut before the next block costs more, ``opened`` tells whether a line of text begins a
+    block, ``in_list`` whether a list is open that did not fit as a whole.
+    """
+
+    def __init__(self, section: Section, outline: Outline, headings: Headings) -> None:
+        self.section, self.lines, self.outline, self.headings = section, section.lines, outline, headings
+        self.tie = 0.0
+        self.opened = True
+        self.in_list = False
+
+    def read(self) -> None:
+        index = _front_matter(self.lines)
+        while index < len(self.lines):
+            match = _LINE.match(self.lines[index], 0, _SEEN)
+            if match is None:
+                index = self._text(index)
+            elif match["fence"]:
+                self._mark(index, _BLOCK)
+                index = _fence_end(self.lines, index, match["fence"])
+            elif match["atx"]:
+                self._heading(index, len(match["atx"]), match["title"] or "")
+                index += 1
+            elif match["item"]:
+                index = self._item(index)
+            else:
+                self.opened = True
+                index += 1
+
+    def _mark(self, index: int, cost: float) -> None:
+        row = self.section.first + index
+        self.outline.mark(row, min(cost + self.tie, INSIDE), self.headings.path)
+        self.tie, self.opened = 0.0, True
+
+    def _heading(self, index: int, level: int, title: str) -> None:
+        self.headings.enter(level, heading_text(title))
+        self.tie = 0.0
+        self._mark(index, _PER_LEVEL * (level - 1))
+        self.tie, self.in_list = GLUE, False
+
+    def _text(self, index: int) -> int:
+        line = self.lines[index]
+        level = _underline(self.lines, index) if self.opened else 0
+        if level:
+            self._heading(index, level, line)
+            return index + 2
+        indent = indent_of(line)
+        if self.opened:
+            self._mark(index, _BLOCK + _PER_INDENT * min(indent // 2, 4))
+            self.opened, self.in_list = False, self.in_list and indent > 0
+        self.tie = _ANNOUNCED if line.rstrip().endswith(":") else 0.0
+        return index + 1
+
+    def _item(self, index: int) -> int:
+        self._mark(index, _LIST + _PER_INDENT * min(indent_of(self.lines[index]) // 2, 4))
+        if not self.in_list:
+            end = _list_end(self.lines, index + 1)
+            first = self.section.first
+            if self.section.fits(first + index, first + end - 1, self.headings.path):
+                return end
+        self.in_list, self.opened = True, False
+        return index + 1
 
 
 def _front_matter(lines: Sequence[str]) -> int:
@@ -88,6 +122,21 @@ def _fence_end(lines: Sequence[str], index: int, fence: str) -> int:
         line = lines[end].strip()
         if line.startswith(fence) and not line.strip(fence[0]):
             return end + 1
+    return len(lines)
+
+
+def _list_end(lines: Sequence[str], index: int) -> int:
+    """The line behind a list that began before ``index``: text behind a blank line, or another block."""
+    after_blank = False
+    for end in range(index, len(lines)):
+        match = _LINE.match(lines[end], 0, _SEEN)
+        kind = match.lastgroup if match else None
+        if kind == "fence" or (match and match["atx"]):
+            if not lines[end][0].isspace():
+                return end
+        elif after_blank and match is None and not lines[end][0].isspace():
+            return end
+        after_blank = kind == "blank"
     return len(lines)
 
 

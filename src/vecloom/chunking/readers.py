@@ -12,39 +12,37 @@ from vecloom.chunking.header import clean_line
 from vecloom.chunking.keys import read_yaml
 from vecloom.chunking.markdown import read_markdown
 from vecloom.chunking.outline import Fits, Outline, Path, Reader, Section
-from vecloom.chunking.prose import Headings, read_lines, read_rst
+from vecloom.chunking.prose import Headings, read_lines
 from vecloom.chunking.rows import Rows
+from vecloom.chunking.rst import read_rst
 from vecloom.chunking.syntax import syntax_reader
 from vecloom.types import Document, Kind
 
 _HTML_HEADING = re.compile(r"<h([1-6])\b[^>]{0,500}>(.{0,500}?)</h\1\s*>", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"<[^>]*>")
 _HEADING_COST = 0.05
 _AFTER_PROSE_CELL = 0.3
 
 
 def read_html(section: Section, outline: Outline) -> None:
     """HTML by its elements; the paths are those of the headings h1 to h6, wherever they stand."""
-    start = len(outline.rows)
-    syntax_reader("html")(section, outline)
+    elements = Outline()
+    syntax_reader("html")(section, elements)
+    costs = dict(zip(elements.rows, elements.costs, strict=True))
+    paths: dict[int, Path] = {}
     text = "".join(section.lines)
     headings = Headings(section.path)
     row, position = section.first, 0
-    found: list[tuple[int, Path]] = []
     for match in _HTML_HEADING.finditer(text):
         row += text.count("\n", position, match.start())
         position = match.start()
-        title = html.unescape(re.sub(r"<[^>]*>", " ", match[2]))
-        headings.enter(int(match[1]), " ".join(title.split()))
-        found.append((row, headings.path))
-    path, upcoming = section.path, iter([*found, (section.first + len(section.lines), section.path)])
-    next_row, next_path = next(upcoming)
-    for i in range(start, len(outline.rows)):
-        while outline.rows[i] >= next_row:
-            if outline.rows[i] == next_row:
-                outline.costs[i] = min(outline.costs[i], _HEADING_COST)
-            path = next_path
-            next_row, next_path = next(upcoming)
-        outline.paths[i] = path
+        headings.enter(int(match[1]), html.unescape(_TAG.sub(" ", match[2])))
+        paths[row] = headings.path
+        costs[row] = min(costs.get(row, _HEADING_COST), _HEADING_COST)
+    path = section.path
+    for row in sorted(costs):
+        path = paths.get(row, path)
+        outline.mark(row, costs[row], path)
 
 
 #: Formats read in another way than by a tree-sitter grammar of their name.
