@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 from vecloom.sources.paths import printable as escaped
@@ -131,7 +132,7 @@ def list_hits(hits: Sequence[Hit], roots: Mapping[str, str]) -> None:
         legs = " ".join(f"{name}#{leg.rank}" for name, leg in hit.legs.items())
         head.append(f"  {hit.score:.4f} {legs}", style="dim")
         console.print(head)
-        lines = printable(hit.text).strip("\n").splitlines()
+        lines = dedent(printable(hit.text)).strip("\n").splitlines()
         for line in lines[:SHOWN_LINES]:
             console.print(Text(f"    {line}"))
         if len(lines) > SHOWN_LINES:
