@@ -106,12 +106,13 @@ def record(folder: Path, **changes: Any) -> None:
 def remove_source(folder: Path, access: ShardAccess, source: str) -> int:
     """Delete a source's points and forget it; returns how many points there were."""
     where = Filter(match={"source": (source,)})
-    with access.open("remove") as store:
-        deleted = store.count(where)
-        store.delete(where=where)
-        store.finalize()
     manifest = load_manifest(folder)
     with closing(FileStates(folder, manifest.uid)) as states:
+        states.doubt(source)
+        with access.open("remove") as store:
+            deleted = store.count(where)
+            store.delete(where=where)
+            store.finalize()
         states.forget(source)
     record(folder, sources={name: root for name, root in manifest.sources.items() if name != source})
     return deleted

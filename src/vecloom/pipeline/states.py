@@ -106,6 +106,11 @@ class FileStates:
         with self._transaction() as db:
             db.execute("UPDATE files SET hash = ?", (UNVERIFIED,))
 
+    def doubt(self, source: str) -> None:
+        """Make every file of a source unverified: its points are about to be deleted."""
+        with self._transaction() as db:
+            db.execute("UPDATE files SET hash = ? WHERE source = ?", (UNVERIFIED, source))
+
     def forget(self, source: str) -> None:
         """Forget a source."""
         with self._transaction() as db:
