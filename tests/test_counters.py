@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -60,6 +60,7 @@ def test_truncation_and_padding_in_the_file_are_switched_off(tiny: Path) -> None
         assert counter.counts(["the run " * 100, "", "not"]) == [200, 0, 1]
 
 
+@settings(deadline=None)
 @given(text=TEXTS)
 def test_wordpiece_counts_are_those_of_the_minilm_tokenizer(minilm_folder: Path, text: str) -> None:
     path = minilm_folder / "tokenizer.json"
@@ -68,6 +69,7 @@ def test_wordpiece_counts_are_those_of_the_minilm_tokenizer(minilm_folder: Path,
     assert counter.counts([text, "a", text]) == [exact(path, text), 1, exact(path, text)]
 
 
+@settings(deadline=None)
 @given(lines=st.lists(TEXTS, max_size=6))
 def test_an_additive_counter_gives_a_text_the_sum_of_its_lines(minilm_folder: Path, lines: list[str]) -> None:
     for counter in (_minilm(minilm_folder / "tokenizer.json"), WordCounter()):

@@ -10,8 +10,8 @@ import re
 from vecloom.chunking.outline import CROWDED, GLUE, INSIDE, Outline, Section
 from vecloom.chunking.prose import Headings
 
-_PER_LEVEL = 0.1
-_DEEPEST = 0.9
+_PER_LEVEL = 10
+_DEEPEST = 90
 _LINE = re.compile(
     r"(?P<indent>[ \t]*)(?P<dashes>(?:-[ \t]+)*)"
     r"(?:(?P<key>\"[^\"\n]{1,100}\"|'[^'\n]{1,100}'|[^\s#\-\"'\[\]{},&*!|>%@`:][^#\n:]{0,99}?)[ \t]*:(?=\s|$)"
@@ -40,13 +40,13 @@ def read_yaml(section: Section, outline: Outline) -> None:
         scalar = -1
         if match["document"]:
             keys, indents = Headings(section.path), []
-            outline.mark(row, 0.0, section.path)
+            outline.mark(row, 0, section.path)
         elif match["key"] or match["item"] or match["dashes"] or match["comment"]:
             column = indent + len(match["dashes"])
             while indents and indents[-1] >= (column if match["key"] else indent + 1):
                 indents.pop()
-            cost = min(_PER_LEVEL * len(indents) + 0.05 * bool(match["dashes"]), _DEEPEST)
-            cost += GLUE if glued else 0.0 if previous_blank else CROWDED
+            cost = min(_PER_LEVEL * len(indents) + 5 * bool(match["dashes"]), _DEEPEST)
+            cost += GLUE if glued else 0 if previous_blank else CROWDED
             if match["key"]:
                 keys.enter(column, match["key"].strip("\"'"))
                 indents.append(column)

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from vecloom.chunking.outline import GLUE, INSIDE, Outline, Section
 from vecloom.chunking.prose import Headings, indent_of
 
-_BLOCK = 0.3
-_LIST = 0.4
-_PER_INDENT = 0.1
-_PER_LEVEL = 0.04
-_ANNOUNCED = 0.25
+_BLOCK = 30
+_LIST = 40
+_PER_INDENT = 10
+_PER_LEVEL = 4
+_ANNOUNCED = 25
 _LINE = re.compile(
     r"(?P<blank>\s*$)"
     r"|[ ]{0,3}(?P<fence>`{3,}(?!.*`)|~{3,})"
@@ -48,7 +48,7 @@ class _Markdown:
 
     def __init__(self, section: Section, outline: Outline, headings: Headings) -> None:
         self.section, self.lines, self.outline, self.headings = section, section.lines, outline, headings
-        self.tie = 0.0
+        self.tie = 0
         self.opened = True
         self.in_list = False
 
@@ -70,14 +70,14 @@ class _Markdown:
                 self.opened = True
                 index += 1
 
-    def _mark(self, index: int, cost: float) -> None:
+    def _mark(self, index: int, cost: int) -> None:
         row = self.section.first + index
         self.outline.mark(row, min(cost + self.tie, INSIDE), self.headings.path)
-        self.tie, self.opened = 0.0, True
+        self.tie, self.opened = 0, True
 
     def _heading(self, index: int, level: int, title: str) -> None:
         self.headings.enter(level, heading_text(title))
-        self.tie = 0.0
+        self.tie = 0
         self._mark(index, _PER_LEVEL * (level - 1))
         self.tie, self.in_list = GLUE, False
 
@@ -91,7 +91,7 @@ class _Markdown:
         if self.opened:
             self._mark(index, _BLOCK + _PER_INDENT * min(indent // 2, 4))
             self.opened, self.in_list = False, self.in_list and indent > 0
-        self.tie = _ANNOUNCED if line.rstrip().endswith(":") else 0.0
+        self.tie = _ANNOUNCED if line.rstrip().endswith(":") else 0
         return index + 1
 
     def _item(self, index: int) -> int:

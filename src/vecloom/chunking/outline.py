@@ -1,7 +1,7 @@
 """Outlines: the rows where a document may be cut, what a cut there costs, and the path from there on.
 
-A row is a line counted from 0. Costs are in chunks: a cut of cost 0.5 is worth half a chunk more or less, so
-the packing makes an extra chunk rather than one cut of cost 1.
+A row is a line counted from 0. Costs are in hundredths of a chunk: two cuts of cost 50 are avoided as gladly
+as one chunk more.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ Fits: TypeAlias = Callable[[int, int, Path], bool]
 #: Names of a path beyond this depth are left out: nobody reads them, and each costs its whole path.
 MAX_DEPTH = 16
 #: Cuts between blocks that follow each other without a blank line hurt a little more.
-CROWDED = 0.06
+CROWDED = 6
 #: Cuts between what belongs together: a comment and its function, a heading and its text.
-GLUE = 0.6
+GLUE = 60
 #: Cuts at a place that nothing recommends: the middle of a paragraph or statement.
-INSIDE = 0.95
+INSIDE = 95
 
 
 class Outline:
@@ -29,10 +29,10 @@ class Outline:
 
     def __init__(self) -> None:
         self.rows: list[int] = []
-        self.costs: list[float] = []
+        self.costs: list[int] = []
         self.paths: list[Path] = []
 
-    def mark(self, row: int, cost: float, path: Path) -> None:
+    def mark(self, row: int, cost: int, path: Path) -> None:
         """Allow a cut before ``row``. A second mark of one row keeps the first cost and the longer path.
 
         Rows that lie before the last mark are ignored: the readers work in document order.

@@ -11,13 +11,14 @@ from vecloom.chunking.outline import INSIDE, Outline, Path
 from vecloom.chunking.rows import Rows, split_line
 from vecloom.types import TokenCounter
 
-#: A chunk of fewer tokens says too little to be found; one more of them costs as much as two chunks.
+#: A chunk of fewer tokens says too little to be found; it costs as much as two.
 TINY_TOKENS = 32
-_TINY_COST = 1.0
+_TINY_COST = 100
+_CHUNK_COST = 100
 # What is cheaper to cut before than behind is one unit up to this share of a chunk: fewer units to weigh.
 _MERGED_SHARE = 10
-_BLANK_INSIDE = 0.85
-_NEVER = float("inf")
+_BLANK_INSIDE = 85
+_NEVER = 1 << 62
 
 
 class Unit(NamedTuple):
@@ -28,7 +29,7 @@ class Unit(NamedTuple):
 
     start: int
     tokens: int
-    cost: float
+    cost: int
     path: Path
     broken: bool = False
 
@@ -83,7 +84,7 @@ def _stretches(rows: Rows, outline: Outline, capacity: Capacity, counter: TokenC
 
 
 def _lines(
-    rows: Rows, first: int, end: int, cost: float, path: Path, limit: int, counter: TokenCounter
+    rows: Rows, first: int, end: int, cost: int, path: Path, limit: int, counter: TokenCounter
 ) -> Iterator[Unit]:
     for row in range(first, end):
         if row > first:
@@ -102,36 +103,39 @@ def _lines(
 def pack(units: Sequence[Unit], capacity: Capacity) -> list[int]:
     """The units that chunks begin with, so that the sum of costs is least.
 
-    A chunk costs 1, one of fewer than 32 tokens another 1, a cut what the unit behind it says. Dynamic
-    programming over the ends of chunks; of equal choices the longer chunk is taken.
+    A chunk costs 100, one of fewer than 32 tokens another 100, a cut what the unit behind it says. Dynamic
+    programming over the ends of chunks; of equal choices the longer chunk is taken. Costs are whole numbers,
+    so that an edit changes no choice far from it.
     """
+    most = capacity.most
     reserves = _reserves(units, capacity)
-    sums = [0, *accumulate(unit.tokens for unit in units)]
-    cuts = [0.0]  # cuts[i]: the least cost of all before unit i, a cut there included
+    sums = list(accumulate((unit.tokens for unit in units), initial=0))
+    onward = [_CHUNK_COST + unit.cost for unit in units[1:]] + [0]
+    cuts = [0]  # cuts[i]: the least cost of all before unit i, a cut there included
     choice: list[int] = []
-    first = tiny = widest = 0  # first..end is the longest chunk, tiny..end the longest tiny one
-    for end in range(1, len(units) + 1):
-        total = sums[end]
-        if reserves[end - 1] >= reserves[widest]:
-            widest = end - 1
-        while total - sums[first] + reserves[widest] > capacity.most and first < end - 1:
+    first = tiny = 0  # first..last is the longest chunk, tiny..last the longest tiny one
+    widest = 0  # the widest header among first..last
+    for last, total in enumerate(sums[1:]):
+        if reserves[last] >= reserves[widest]:
+            widest = last
+        while sums[first] + most < total + reserves[widest] and first < last:
             first += 1
             if widest < first:
-                widest = max(range(first, end), key=reserves.__getitem__)
-        while total - sums[tiny] >= TINY_TOKENS:
+                widest = max(range(first, last + 1), key=reserves.__getitem__)
+        while sums[tiny] <= total - TINY_TOKENS:
             tiny += 1
         lowest, start = _NEVER, first
         if first < tiny:
             full = cuts[first:tiny]
             lowest = min(full)
             start += full.index(lowest)
-        if tiny < end:
+        if tiny <= last:
             small = cuts[max(first, tiny) :]
             least = min(small)
             if least + _TINY_COST < lowest:
                 lowest, start = least + _TINY_COST, max(first, tiny) + small.index(least)
         choice.append(start)
-        cuts.append(lowest + 1 + units[end].cost if end < len(units) else 0.0)
+        cuts.append(lowest + onward[last])
     return _followed(choice)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from vecloom.chunking.outline import MAX_DEPTH, Outline, Path, Section
 
-_BLOCK = 0.2
-_PER_INDENT = 0.1
+_BLOCK = 20
+_PER_INDENT = 10
 
 
 class Headings:
@@ -45,5 +45,5 @@ def read_lines(section: Section, outline: Outline) -> None:
         blank = line.isspace()
         if previous_blank and not blank:
             cost = _BLOCK + _PER_INDENT * min(indent_of(line) // 2, 6)
-            outline.mark(section.first + offset, cost if offset else 0.0, section.path)
+            outline.mark(section.first + offset, cost if offset else 0, section.path)
         previous_blank = blank

@@ -20,8 +20,8 @@ from vecloom.types import Document, Kind
 
 _HTML_HEADING = re.compile(r"<h([1-6])\b[^>]{0,500}>(.{0,500}?)</h\1\s*>", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^>]*>")
-_HEADING_COST = 0.05
-_AFTER_PROSE_CELL = 0.3
+_HEADING_COST = 5
+_AFTER_PROSE_CELL = 30
 
 
 def read_html(section: Section, outline: Outline) -> None:
@@ -109,7 +109,7 @@ def _read_parts(document: Document, rows: Rows, fits: Fits, outline: Outline) ->
         end = bisect_left(rows.starts, part.end)
         headings.tail = (clean_line(part.label),)
         glued = previous == "prose" and part.kind == "code"
-        outline.mark(first, _AFTER_PROSE_CELL if glued else 0.0, headings.path)
+        outline.mark(first, _AFTER_PROSE_CELL if glued else 0, headings.path)
         section = Section(rows.lines[first:end], first, headings.path, fits)
         if part.kind == "prose" and _READERS.get(part.language or "") is read_markdown:
             read_markdown(section, outline, headings)
@@ -125,7 +125,7 @@ def outline_document(document: Document, rows: Rows, fits: Fits) -> tuple[Outlin
     The first row is always marked.
     """
     outline = Outline()
-    outline.mark(0, 0.0, ())
+    outline.mark(0, 0, ())
     if document.parts:
         return outline, _read_parts(document, rows, fits, outline)
     section = Section(rows.lines, 0, (), fits)

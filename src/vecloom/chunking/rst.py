@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from vecloom.chunking.outline import GLUE, INSIDE, Outline, Section
 from vecloom.chunking.prose import Headings, indent_of
 
-_BLOCK = 0.2
-_PER_INDENT = 0.1
-_PER_LEVEL = 0.04
-_CROWDED_ITEM = 0.2
+_BLOCK = 20
+_PER_INDENT = 10
+_PER_LEVEL = 4
+_CROWDED_ITEM = 20
 _ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1{2,}\s*$")
 _ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)]|#\.|:\w[^:]*:)\s")
 
@@ -43,7 +43,7 @@ def read_rst(section: Section, outline: Outline) -> None:
             begins = True
         elif begins or _ITEM.match(line):
             cost = _BLOCK + _PER_INDENT * min((indent_of(line) + 1) // 2, 5)
-            cost += GLUE if after_title else 0.0 if begins else _CROWDED_ITEM
+            cost += GLUE if after_title else 0 if begins else _CROWDED_ITEM
             outline.mark(row, min(cost, INSIDE), headings.path)
             if begins and not line[0].isspace():
                 end = _block_end(lines, index)

@@ -12,15 +12,15 @@ from vecloom.chunking.symbols import node_kind
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-_PER_LEVEL = 0.1
-_STATEMENT = 0.5
-_DEEPEST = 0.9
+_PER_LEVEL = 10
+_STATEMENT = 50
+_DEEPEST = 90
 _NO_ROW = -2
 
 #: A node whose children are being read: the children left, what a cut before them costs, their path, the
 #: node's first and last row, the last row of the children read so far, that row where the last child is a
 #: comment or the like on rows of its own, and what that child defined.
-_Frame: TypeAlias = "tuple[Iterator[Node], float, Path, int, int, int, int, Path]"
+_Frame: TypeAlias = "tuple[Iterator[Node], int, Path, int, int, int, int, Path]"
 
 
 def syntax_reader(grammar: str) -> Reader:
@@ -29,7 +29,7 @@ def syntax_reader(grammar: str) -> Reader:
     def read(section: Section, outline: Outline) -> None:
         source = "".join(section.lines).encode()
         root = parse(source, grammar)
-        outline.mark(section.first, 0.0, section.path)
+        outline.mark(section.first, 0, section.path)
         _walk(root, source, section, outline)
 
     return read
@@ -44,7 +44,7 @@ def _walk(root: Node, source: bytes, section: Section, outline: Outline) -> None
     base, lines, fits, mark = section.first, section.lines, section.fits, outline.mark
     end = base + len(lines) - 1
     before = base - 1
-    frames: list[_Frame] = [(iter(root.named_children), 0.0, section.path, before, end, before, _NO_ROW, ())]
+    frames: list[_Frame] = [(iter(root.named_children), 0, section.path, before, end, before, _NO_ROW, ())]
     while frames:
         children, level, path, top, bottom, reached, glued, defined = frames.pop()
         for child in children:
@@ -66,13 +66,13 @@ def _walk(root: Node, source: bytes, section: Section, outline: Outline) -> None
                     cost += CROWDED
                 mark(first, min(cost, INSIDE), child_path)
             elif name:
-                mark(first, 0.0, child_path)
+                mark(first, 0, child_path)
             glued = last if kind.leading and first > reached else _NO_ROW
             defined = name
             reached = max(reached, last)
             if last > first and not fits(first, last, child_path):
                 frames.append((children, level, path, top, bottom, reached, glued, defined))
-                deeper = max(level + _PER_LEVEL, _STATEMENT if kind.function else 0.0)
+                deeper = max(level + _PER_LEVEL, _STATEMENT if kind.function else 0)
                 inner = path if kind.wraps else child_path
                 deeper = min(deeper, _DEEPEST)
                 frames.append((iter(child.named_children), deeper, inner, first, last, first, _NO_ROW, ()))
