@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,10 +27,13 @@ from vecloom.chunking.grammars import parse
 from vecloom.config import load_config
 from vecloom.encoders.counters import WordPieceCounter
 from vecloom.sources.languages import language_of_name
+from vecloom.sources.unwanted import generated_mark
 from vecloom.types import Document, TokenCounter
 from vecloom.weights import Weights
 
 TINY = 32
+#: What a peer raises that is not installed, does not know a language, or wants to download its grammar.
+_ABSENT = (AttributeError, ImportError, LookupError, OSError, PackageNotFoundError, RuntimeError, ValueError)
 LARGEST_FILE = 1_000_000
 #: Types of the nodes that are whole functions, by language.
 FUNCTIONS = {
@@ -68,7 +72,7 @@ Tool = Callable[[Document], Sequence[Piece]]
 
 
 def documents(folders: Iterable[Path]) -> Iterator[Document]:
-    """UTF-8 files of known languages under the folders, in order of path."""
+    """UTF-8 files of known languages under the folders in order of path, as an index run would take them."""
     for folder in folders:
         for path in sorted(folder.rglob("*")):
             language = language_of_name(path.name)
@@ -79,6 +83,8 @@ def documents(folders: Iterable[Path]) -> Iterator[Document]:
             try:
                 text = path.read_bytes().decode()
             except UnicodeDecodeError:
+                continue
+            if language.kind == "code" and generated_mark(text, language.name):
                 continue
             name = path.relative_to(folder).as_posix()
             yield Document(folder.name, name, text, language.kind, language.name, "")
@@ -250,8 +256,8 @@ def peers(tokenizer: Path, room: int, language: str) -> Iterator[tuple[str, Tool
     for name, make in makers.items():
         try:
             yield f"{name} {version(name)}", make()
-        except (ImportError, PackageNotFoundError, AttributeError, ValueError, LookupError) as error:
-            print(f"{name} left out for {language}: {type(error).__name__}: {error}")
+        except _ABSENT as error:
+            print(f"{name} left out for {language}: {type(error).__name__}: {error}", file=sys.stderr)
     yield "50 lines", window_tool
 
 
