@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -28,7 +27,7 @@ from vecloom.pipeline.naming import name_sources
 from vecloom.pipeline.report import IndexReport, Listener, both, quiet
 from vecloom.pipeline.run import Run, remove_source
 from vecloom.pipeline.setup import chunker_for, encoders_for, instant_names, unheard, weights_hash
-from vecloom.pipeline.shards import adopt, create_shard
+from vecloom.pipeline.shards import adopt, create_index, require_vacant
 from vecloom.pipeline.writer import writer_of, writing
 from vecloom.registry import DEFAULT_MODELS, ModelSpec
 from vecloom.search import Query, search
@@ -111,17 +110,9 @@ class Index:
         path = Path(folder).absolute()
         config = config or load_config()
         manifest = new_manifest(config.registry(), Asked(tuple(models), chunk_tokens, overlap))
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UsageError(f"{path} is not empty; name another folder, or open the index that is there")
+        require_vacant(path, manifest)
         index = cls(path, config, manifest, notice)
-        manifest = index._pinned()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-        create_shard(made / manifest.shard, manifest.schema(config.registry()))
-        manifest.save(made)
-        if path.exists():
-            path.rmdir()
-        made.rename(path)
+        create_index(path, index._pinned(), manifest.schema(config.registry()))
         return index
 
     @classmethod
@@ -155,14 +146,19 @@ class Index:
             IndexMismatchError: what is asked can only be had with `rebuild`.
         """
         if not (Path(folder) / FILE_NAME).exists():
-            return cls.create(
-                folder,
-                asked.models or DEFAULT_MODELS,
-                chunk_tokens=asked.chunk_tokens,
-                overlap=asked.overlap or 0,
-                config=config,
-                notice=notice,
-            )
+            try:
+                return cls.create(
+                    folder,
+                    asked.models or DEFAULT_MODELS,
+                    chunk_tokens=asked.chunk_tokens,
+                    overlap=asked.overlap or 0,
+                    config=config,
+                    notice=notice,
+                )
+            except UsageError:
+                if not (Path(folder) / FILE_NAME).exists():
+                    raise
+                # Another process made it meanwhile.
         index = cls.open(folder, config=config, notice=notice)
         wanted = changed(index._manifest, index._registry, asked)
         if wanted != index._manifest:
@@ -184,21 +180,20 @@ class Index:
     ) -> IndexReport:
         """Make an index anew beside the old one, which answers until the new one takes its place.
 
-        All its sources are indexed again, and ``roots``; what is not asked otherwise stays as it was. A
-        killed rebuild goes on when it is called again.
+        All its sources are indexed again, and ``roots``; what is not asked otherwise stays as it was (for
+        other models the budget is chosen anew). A killed rebuild goes on when it is called again.
 
         Raises:
             UsageError: the old index cannot be read and no root is named, or a source's root is gone.
+            IndexFormatError: the folder holds no index.
         """
         path = Path(folder).absolute()
         config = config or load_config()
         former = _readable(path)
         if former is not None:
-            asked = Asked(
-                asked.models or tuple(record.name for record in former.models),
-                asked.chunk_tokens,
-                former.overlap if asked.overlap is None else asked.overlap,
-            )
+            asked = former.asked_again(asked)
+        elif not (path / FILE_NAME).exists():
+            raise IndexFormatError(f"{path} holds no index to rebuild; leave --rebuild out")
         known = dict(former.sources) if former is not None else {}
         sources = {name: Path(root) for name, root in known.items()}
         if roots or not known:
@@ -208,11 +203,13 @@ class Index:
                 raise UsageError(f"{root}, the root of {name}, is gone; forget it first: --remove {name}")
         with writing(path, "index --rebuild") as progress:
             side = path / _REBUILD
-            wanted = new_manifest(config.registry(), asked)
+            wanted = cls(path, config, new_manifest(config.registry(), asked), notice)._pinned()
             begun = _readable(side)
             if begun is None or not begun.same_settings(wanted) or not (side / begun.shard).is_dir():
                 shutil.rmtree(side, ignore_errors=True)
             with cls.prepare(side, asked, config=config, notice=notice) as index:
+                for name in index.sources.keys() - sources.keys():
+                    index.remove(name)
                 report = index._store(sources, both(listener, progress))
             adopt(path, side)
         return report

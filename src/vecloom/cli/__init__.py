@@ -40,6 +40,10 @@ def run(arguments: Sequence[str]) -> int:
     except VecloomError as error:
         say(f"vecloom: {error}")
         return error.exit_code
+    except OSError as error:
+        where = f": {error.filename}" if error.filename is not None else ""
+        say(f"vecloom: {error.strerror or error}{where}")
+        return 1
     except SystemExit as stop:
         if stop.code == 130:
             say("vecloom: stopped; what was stored stays, and the next run goes on from there")

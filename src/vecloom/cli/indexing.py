@@ -45,7 +45,8 @@ def index(
     from vecloom.errors import UsageError
     from vecloom.index import Index
     from vecloom.locate import index_for_roots, index_for_search
-    from vecloom.pipeline.manifest import Asked
+    from vecloom.pipeline.manifest import FILE_NAME, Asked
+    from vecloom.pipeline.naming import name_sources
 
     config = load_config()
     for key in config.registry().replaced:
@@ -56,10 +57,12 @@ def index(
         return
     if not paths and not rebuild:
         raise UsageError("name a PATH to index, or a source to --remove")
+    if paths:
+        name_sources({}, paths, source)  # what cannot be indexed is refused before anything is made
     place = folder or (index_for_roots(config, paths) if paths else index_for_search(config, Path.cwd()))
     asked = Asked(tuple(names_of(models)), chunk_tokens, overlap)
     with progress() as listener:
-        if rebuild and place.exists():
+        if rebuild and (place / FILE_NAME).exists():
             report = Index.rebuild(
                 place, asked, *(paths or ()), source=source, config=config, notice=say, listener=listener
             )

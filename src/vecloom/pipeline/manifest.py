@@ -6,7 +6,7 @@ import json
 import os
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from vecloom.types import Schema
 #: Version of the index folder's layout. A reader refuses what is newer.
 FORMAT = 1
 FILE_NAME = "index.json"
+
+#: What is to become it.
+PART_NAME = "index.tmp"
 
 #: The budget where no chosen model recommends less, and where only word-based models are chosen.
 LARGEST_DEFAULT_TOKENS = 512
@@ -85,14 +88,24 @@ class Manifest:
         return Schema(tuple(spec.vector_field for spec in self.specs(registry)))
 
     def same_settings(self, other: Manifest) -> bool:
-        """Whether two indexes are made alike."""
-        mine, theirs = ((m.models, m.chunk_tokens, m.overlap) for m in (self, other))
+        """Whether two indexes are made alike, from the same files of the models."""
+        mine, theirs = (
+            ([astuple(model) for model in m.models], m.chunk_tokens, m.overlap) for m in (self, other)
+        )
         return mine == theirs
+
+    def asked_again(self, asked: Asked) -> Asked:
+        """What is asked of a rebuild: where there is no wish, what this index was made with."""
+        return Asked(
+            asked.models or tuple(record.name for record in self.models),
+            self.chunk_tokens if asked == Asked(overlap=asked.overlap) else asked.chunk_tokens,
+            self.overlap if asked.overlap is None else asked.overlap,
+        )
 
     def save(self, folder: Path) -> None:
         """Replace ``index.json`` in one step, durably."""
         path = folder / FILE_NAME
-        temporary = path.with_suffix(".tmp")
+        temporary = folder / PART_NAME
         try:
             with temporary.open("w", encoding="utf-8") as file:
                 json.dump({"format": FORMAT, **asdict(self)}, file, indent=1)
@@ -100,6 +113,7 @@ class Manifest:
                 os.fsync(file.fileno())
             temporary.replace(path)
         except OSError as error:
+            temporary.unlink(missing_ok=True)
             raise StoreFullError(f"cannot write {path}: {error.strerror}; make room and run again") from None
 
 
@@ -200,11 +214,12 @@ def _with_models(manifest: Manifest, registry: Registry, names: Sequence[str]) -
             f"the index holds {have}, not just {','.join(record.name for record in asked)}; leave --models "
             f"out, name a further model behind those, or make the index anew with --rebuild"
         )
+    in_words = all(registry.find(record.name).max_tokens is None for record in manifest.models)
     for spec in specs:
-        if spec.max_tokens is not None and spec.max_tokens < manifest.chunk_tokens:
+        if spec.max_tokens is not None and (in_words or spec.max_tokens < manifest.chunk_tokens):
             raise IndexMismatchError(
-                f"{spec.key} takes {spec.max_tokens} tokens and chunks here have {manifest.chunk_tokens}; "
-                f"make the index anew with --rebuild"
+                f"{spec.key} takes {spec.max_tokens} tokens and chunks here have {manifest.chunk_tokens} "
+                f"{'words' if in_words else 'tokens'}; make the index anew with --rebuild"
             )
     further = tuple(record for record in asked if record not in manifest.models)
     return replace(

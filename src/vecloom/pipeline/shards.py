@@ -7,18 +7,60 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from vecloom.errors import StoreError
-from vecloom.pipeline.manifest import Manifest, load_manifest
+from vecloom.errors import StoreError, UsageError
+from vecloom.pipeline.manifest import PART_NAME, Manifest, load_manifest
 from vecloom.pipeline.states import FILE_NAME as STATES_FILE
+from vecloom.pipeline.states import remove_states
+from vecloom.pipeline.writer import FILE_NAMES as WRITER_FILES
+from vecloom.pipeline.writer import writing
 from vecloom.stores.access import ShardAccess
 from vecloom.types import Schema
 
 
-def create_shard(path: Path, schema: Schema) -> None:
-    """Make an empty shard."""
+def create_index(folder: Path, manifest: Manifest, schema: Schema) -> None:
+    """Make an index folder with an empty shard.
+
+    ``index.json`` comes last: a folder without it is no index yet, and what a killed run left in it is begun
+    anew.
+
+    Raises:
+        UsageError: the folder holds something else already, or another process made the index meanwhile.
+        StoreBusyError: another process is making it.
+        StoreError: the folder cannot be made or written.
+    """
     from vecloom.stores.edge import EdgeStore
 
-    EdgeStore.create(path, schema).close()
+    require_vacant(folder, manifest)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise StoreError(f"cannot make {folder}: {error.strerror}; name another folder") from None
+    with writing(folder, "index"):
+        require_vacant(folder, manifest)
+        shard = folder / manifest.shard
+        shutil.rmtree(shard, ignore_errors=True)
+        try:
+            EdgeStore.create(shard, schema).close()
+            manifest.save(folder)
+        except BaseException:
+            shutil.rmtree(shard, ignore_errors=True)
+            raise
+
+
+def require_vacant(folder: Path, manifest: Manifest) -> None:
+    """Refuse a folder that holds more than what the killed making of an index left there.
+
+    Raises:
+        UsageError: it does.
+    """
+    if folder.is_dir():
+        there = {path.name for path in folder.iterdir()}
+        if not there or (there & WRITER_FILES and there <= {*WRITER_FILES, PART_NAME, manifest.shard}):
+            return
+    elif not folder.exists():
+        return
+    raise UsageError(f"{folder} is not empty; name another folder, or open the index that is there")
 
 
 def remove_leftovers(folder: Path, manifest: Manifest) -> None:
@@ -44,6 +86,7 @@ def adopt(folder: Path, side: Path) -> None:
     with ShardAccess(folder, _unopened).locked("rebuild"):
         (side / manifest.shard).rename(shard)
         replace(manifest, shard=shard.name).save(folder)
+        remove_states(folder)
         (side / STATES_FILE).replace(folder / STATES_FILE)
     shutil.rmtree(side)
     remove_leftovers(folder, load_manifest(folder))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vecloom.errors import StoreFullError
+from vecloom.errors import StoreError, StoreFullError
 
 FILE_NAME = "files.db"
 
@@ -35,24 +35,36 @@ class FileStates:
     """
 
     def __init__(self, folder: Path, uid: str) -> None:
-        self._path = folder / FILE_NAME
-        try:
-            self._db = self._open(uid)
-        except sqlite3.DatabaseError:
-            self._path.unlink()
-            self._db = self._open(uid)
+        """Open the cache of the index ``uid``; a damaged one is begun anew.
 
-    def _open(self, uid: str) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, isolation_level=None)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.executescript(_TABLES)
-        row = db.execute("SELECT uid FROM meta").fetchone()
-        #: True where this cache knows nothing of the shard's points and has to be told by `rebuild`.
-        self.blank = row is None or row[0] != uid
-        if self.blank:
-            db.execute("DELETE FROM files")
+        Raises:
+            StoreFullError: no room on the disk.
+            StoreError: it cannot be opened or written.
+        """
+        self._path = folder / FILE_NAME
         self._uid = uid
+        try:
+            self._db = self._open()
+        except sqlite3.OperationalError as error:
+            raise _refusal(self._path, error) from None
+        except sqlite3.DatabaseError:
+            remove_states(folder)
+            self._db = self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, isolation_level=None)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.executescript(_TABLES)
+            row = db.execute("SELECT uid FROM meta").fetchone()
+            #: True where this cache knows nothing of the shard's points and has to be told by `rebuild`.
+            self.blank = row is None or row[0] != self._uid
+            if self.blank:
+                db.execute("DELETE FROM files")
+        except sqlite3.Error:
+            db.close()
+            raise
         return db
 
     @contextmanager
@@ -64,7 +76,7 @@ class FileStates:
         except sqlite3.OperationalError as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            raise StoreFullError(f"cannot write {self._path}: {error}; make room and run again") from None
+            raise _refusal(self._path, error) from None
 
     def rebuild(self, files: Iterable[tuple[str, str]]) -> None:
         """Take the shard's files (source, path), all of them unverified, and be blank no more."""
@@ -124,3 +136,16 @@ class FileStates:
     def close(self) -> None:
         """Close the database."""
         self._db.close()
+
+
+def remove_states(folder: Path) -> None:
+    """Remove the cache of an index, its log included: another database must never be given an old log."""
+    for name in (f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", FILE_NAME):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _refusal(path: Path, error: sqlite3.OperationalError) -> StoreError:
+    # The low byte is the kind of failure, the others say more about it (sqlite.org/rescode.html).
+    if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+        return StoreFullError(f"cannot write {path}: {error}; make room and run again")
+    return StoreError(f"cannot write {path}: {error}; see who else uses it, and to its permissions")

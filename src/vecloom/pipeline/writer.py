@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vecloom.errors import StoreBusyError
+from vecloom.errors import StoreBusyError, StoreError
 from vecloom.pipeline.report import Listener, Progress
 
 _LOCK = "writer.lock"
 _NOTE = "writer.json"
+_NOTE_PART = f"{_NOTE}.tmp"
+
+#: The files that a writer leaves in a folder.
+FILE_NAMES = frozenset({_LOCK, _NOTE, _NOTE_PART})
 
 #: Seconds between two notes on how far the writer is.
 _NOTE_SECONDS = 1.0
@@ -27,6 +31,7 @@ def writing(folder: Path, command: str) -> Iterator[Listener]:
 
     Raises:
         StoreBusyError: there is a writer already; the message says who and how far.
+        StoreError: the folder cannot be written.
     """
     from filelock import FileLock, Timeout
 
@@ -36,6 +41,8 @@ def writing(folder: Path, command: str) -> Iterator[Listener]:
     except Timeout:
         who = writer_of(folder) or "another process"
         raise StoreBusyError(f"{folder} is being written to by {who}; wait for it, or stop it") from None
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be written: {error.strerror}; see to its permissions") from None
     note = {"pid": os.getpid(), "command": command, "since": time.time(), "progress": ""}
     try:
         _leave(folder, note)
@@ -62,7 +69,7 @@ def _note_keeper(folder: Path, note: dict[str, object]) -> Listener:
 
 def _leave(folder: Path, note: dict[str, object]) -> None:
     """Replace the note in one step; on a full disk the run itself will say so, not its note."""
-    temporary = folder / f"{_NOTE}.tmp"
+    temporary = folder / _NOTE_PART
     try:
         temporary.write_text(json.dumps(note), "utf-8")
         temporary.replace(folder / _NOTE)
@@ -79,6 +86,8 @@ def writer_of(folder: Path) -> str:
         lock.acquire(timeout=0)
     except Timeout:
         pass
+    except OSError:  # an index that this user may only read
+        return ""
     else:
         lock.release()
         return ""
