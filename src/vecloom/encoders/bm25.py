@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +51,7 @@ class Bm25Encoder:
 
     @cached_property
     def _table(self) -> StemTable:
-        return StemTable(self._language, partial(_counts, stopwords(self._language)))
+        return StemTable(self._language, {"_", *stopwords(self._language)}, MAX_WORD)
 
     def encode_documents(
         self, texts: Sequence[str], names: Sequence[str] | None = None
@@ -100,11 +100,6 @@ class Bm25Encoder:
         values = counts * (self._k + 1) / (counts + spread[documents_of(unique)])
         rows, behind = term_rows(len(texts), keys, unique, values, table)
         return rows, behind, lengths
-
-
-def _counts(stop: frozenset[str], word: str) -> bool:
-    """Whether a word counts."""
-    return word not in stop and word != "_" and len(word) <= MAX_WORD
 
 
 def _blocks(texts: Sequence[str]) -> Iterator[Sequence[str]]:

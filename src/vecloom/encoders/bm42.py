@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import string
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,6 @@ from vecloom.encoders.tokens import BertTokenizer, TokenRows
 from vecloom.types import SparseRows
 
 _CONTINUES = "##"
-_PUNCTUATION = frozenset(string.punctuation)
 _DROPPED = 0xFFFFFFFF
 _DROPPED_BYTES = _DROPPED.to_bytes(4, "little")
 
@@ -34,7 +32,7 @@ class Bm42Words:
         self._special = np.array(special)
         self._continues = np.array([piece.startswith(_CONTINUES) for piece in pieces])
         self._alpha = alpha
-        table = StemTable(language, partial(_counts, stopwords(language)))
+        table = StemTable(language, {*string.punctuation, *stopwords(language)})
         self._words = _WordCache(pieces, table)
 
     @property
@@ -108,8 +106,3 @@ class _WordCache(dict[bytes, bytes]):
         if len(self) > TABLE_WORDS:
             self.clear()
             self.table.reset()
-
-
-def _counts(stop: frozenset[str], word: str) -> bool:
-    """Whether a word counts."""
-    return word not in stop and word not in _PUNCTUATION

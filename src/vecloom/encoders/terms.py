@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,28 +24,29 @@ class StemTable(dict[bytes, bytes]):
     A missing word is stemmed and numbered on first use. Bytes, because joining them gives a text's stems as
     one uint32 array, dropped words left out, faster than any list of numbers.
 
-    ``keep`` tells whether a word counts at all, before stemming. The id of a stem is the absolute value of
-    its signed 32-bit murmur3 hash (seed 0, UTF-8), as in FastEmbed and Qdrant.
+    ``dropped`` words and those of more than ``longest`` characters do not count. The id of a stem is the
+    absolute value of its signed 32-bit murmur3 hash (seed 0, UTF-8), as in FastEmbed and Qdrant.
     """
 
-    def __init__(self, language: str, keep: Callable[[str], bool]) -> None:
+    def __init__(self, language: str, dropped: Iterable[str], longest: int | None = None) -> None:
         import mmh3
         from py_rust_stemmers import SnowballStemmer
 
         super().__init__()
-        self.stems: list[str] = []
-        self._ids = array("I")
-        self._numbers: dict[str, bytes] = {}
-        self._keep = keep
+        self._dropped = [word.encode() for word in dropped]
+        self._longest = sys.maxsize if longest is None else longest
         self._stem = SnowballStemmer(language).stem_word
         self._hash = mmh3.hash
+        self.reset()
 
     def __missing__(self, word: bytes) -> bytes:
-        number = b""
         plain = word.decode()
-        if self._keep(plain):
+        number: bytes | None = b""
+        if len(plain) <= self._longest:
             stem = self._stem(plain)
-            number = self._numbers.get(stem) or self._enrol(stem)
+            number = self._numbers.get(stem)
+        if number is None:
+            number = self._enrol(stem)
         self[word] = number
         return number
 
@@ -56,7 +58,9 @@ class StemTable(dict[bytes, bytes]):
 
     def ids(self) -> NDArray[np.uint32]:
         """The id of every stem, by its number."""
-        return np.array(self._ids, dtype=np.uint32)
+        if len(self._id_array) != len(self._ids):
+            self._id_array = np.array(self._ids, dtype=np.uint32)
+        return self._id_array
 
     def bound(self) -> None:
         """Start afresh where there are too many words."""
@@ -66,9 +70,11 @@ class StemTable(dict[bytes, bytes]):
     def reset(self) -> None:
         """Forget every word. Numbers given out before lose their meaning."""
         self.clear()
-        self._numbers.clear()
-        self.stems = []
+        self.update(dict.fromkeys(self._dropped, b""))
+        self.stems: list[str] = []
         self._ids = array("I")
+        self._id_array: NDArray[np.uint32] = np.zeros(0, dtype=np.uint32)
+        self._numbers = {"": b""}  # a word that stemming leaves nothing of
 
 
 def keys_of(documents: NDArray[np.int64], stems: NDArray[np.uint32]) -> NDArray[np.uint64]:
