@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vecloom.chunking.header import DocumentHeaders, header_allowance
 from vecloom.chunking.outline import Path
-from vecloom.chunking.pack import Capacity, Unit, pack, path_of, units_of
+from vecloom.chunking.pack import Capacity, Units, pack, path_of, units_of
 from vecloom.chunking.readers import outline_document
 from vecloom.chunking.rows import Rows, cut_near
 from vecloom.errors import UsageError
@@ -81,17 +81,16 @@ class Chunker:
         spans = self._within_budget(rows.text, headers, self._spans(rows, units, capacity))
         return Chunked(tuple(_chunks(rows, headers, spans)), fallback)
 
-    def _spans(self, rows: Rows, units: Sequence[Unit], capacity: Capacity) -> list[_Span]:
+    def _spans(self, rows: Rows, units: Units, capacity: Capacity) -> list[_Span]:
         starts = pack(units, capacity)
-        whole = self.counter.additive and not any(unit.broken for unit in units)
+        offsets = [*units.starts, len(rows.text)]
         spans: list[_Span] = []
         for start, end in zip(starts, [*starts[1:], len(units)], strict=True):
-            inside = units[start:end]
-            own = inside[0].start
-            until = units[end].start if end < len(units) else len(rows.text)
+            own = offsets[start]
             first = self._overlap_start(rows, own, spans[-1].own) if self.overlap and spans else own
-            sure = whole or (self.counter.additive and not any(unit.broken for unit in inside))
-            spans.append(_Span(first, own, until, path_of(inside), sure))
+            path = path_of(units.paths[start:end], units.tokens[start:end])
+            sure = self.counter.additive and units.broken.isdisjoint(range(start, end))
+            spans.append(_Span(first, own, offsets[end], path, sure))
         return spans
 
     def _overlap_start(self, rows: Rows, own: int, floor: int) -> int:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import NamedTuple
 
 from vecloom.chunking.outline import INSIDE, Outline, Path
 from vecloom.chunking.rows import Rows, split_line
@@ -21,20 +20,29 @@ _BLANK_INSIDE = 85
 _NEVER = 1 << 62
 
 
-class Unit(NamedTuple):
-    """What is not cut any further: ``start`` is a character offset, ``cost`` that of a cut before it.
+class Units:
+    """What is not cut any further, in columns, because there are many.
 
-    ``broken`` marks a piece of a line, whose count need not add up with its neighbours'.
+    ``starts`` are character offsets, ``costs`` those of a cut before the unit. ``broken`` holds the units
+    that are pieces of a line: their counts need not add up with their neighbours'.
     """
 
-    start: int
-    tokens: int
-    cost: int
-    path: Path
-    broken: bool = False
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self.tokens: list[int] = []
+        self.costs: list[int] = []
+        self.paths: list[Path] = []
+        self.broken: set[int] = set()
 
+    def __len__(self) -> int:
+        return len(self.starts)
 
-_NO_UNIT = Unit(0, 0, _NEVER, ())
+    def add(self, start: int, tokens: int, cost: int, path: Path) -> None:
+        """Append a unit."""
+        self.starts.append(start)
+        self.tokens.append(tokens)
+        self.costs.append(cost)
+        self.paths.append(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,51 +64,65 @@ class Capacity:
         return tokens <= self.most and tokens + self.reserves([path])[0] <= self.most
 
 
-def units_of(rows: Rows, outline: Outline, capacity: Capacity, counter: TokenCounter) -> list[Unit]:
+def units_of(rows: Rows, outline: Outline, capacity: Capacity, counter: TokenCounter) -> Units:
     """The outline's stretches as units that each fit a chunk; longer ones are cut by lines, then within."""
-    units: list[Unit] = []
+    units = Units()
     small = capacity.least // _MERGED_SHARE
-    last = _NO_UNIT
-    for unit in _stretches(rows, outline, capacity, counter):
-        _, tokens, cost, path, broken = unit
-        tokens += last.tokens
-        if tokens <= small and cost >= last.cost and path == last.path and not (broken or last.broken):
-            last = units[-1] = Unit(last.start, tokens, last.cost, path)
+    starts, sums, least = rows.starts, rows.sums, capacity.least
+    ends = [*outline.rows[1:], len(rows.lines)]
+    last_tokens, last_cost, last_path = small, 0, None
+    for first, end, cost, path in zip(outline.rows, ends, outline.costs, outline.paths, strict=True):
+        tokens = sums[end] - sums[first]
+        if tokens + last_tokens <= small and cost >= last_cost and path == last_path:
+            last_tokens = units.tokens[-1] = tokens + last_tokens
+        elif tokens <= least or capacity.holds(tokens, path):
+            units.add(starts[first], tokens, cost, path)
+            last_tokens, last_cost, last_path = tokens, cost, path
         else:
-            units.append(unit)
-            last = unit
+            _add_lines(units, rows, first, end, cost, path, capacity, counter)
+            last_tokens = least
     return units
 
 
-def _stretches(rows: Rows, outline: Outline, capacity: Capacity, counter: TokenCounter) -> Iterator[Unit]:
-    starts, sums, least = rows.starts, rows.sums, capacity.least
-    ends = [*outline.rows[1:], len(rows.lines)]
-    for first, end, cost, path in zip(outline.rows, ends, outline.costs, outline.paths, strict=True):
-        tokens = sums[end] - sums[first]
-        if tokens <= least or capacity.holds(tokens, path):
-            yield Unit(starts[first], tokens, cost, path)
-        else:
-            yield from _lines(rows, first, end, cost, path, least, counter)
-
-
-def _lines(
-    rows: Rows, first: int, end: int, cost: int, path: Path, limit: int, counter: TokenCounter
-) -> Iterator[Unit]:
+def _add_lines(
+    units: Units,
+    rows: Rows,
+    first: int,
+    end: int,
+    cost: int,
+    path: Path,
+    capacity: Capacity,
+    counter: TokenCounter,
+) -> None:
+    """The rows first..end-1 as units of one or more small lines, or of pieces of a long one."""
+    small = capacity.least // _MERGED_SHARE
+    gathered = small + 1  # tokens of the unit that small lines may still join
     for row in range(first, end):
-        if row > first:
-            cost = _BLANK_INSIDE if rows.lines[row - 1].isspace() else INSIDE
         tokens = rows.sums[row + 1] - rows.sums[row]
-        if tokens <= limit:
-            yield Unit(rows.starts[row], tokens, cost, path)
-            continue
-        start = rows.starts[row]
-        for piece, count in split_line(rows.lines[row], limit, counter):
-            yield Unit(start, count, cost, path, broken=True)
-            start += len(piece)
-            cost = INSIDE
+        if tokens > capacity.least:
+            _add_pieces(units, rows, row, cost, path, capacity.least, counter)
+            gathered = small + 1
+        elif gathered + tokens <= small and cost == INSIDE:
+            gathered += tokens
+            units.tokens[-1] = gathered
+        else:
+            units.add(rows.starts[row], tokens, cost, path)
+            gathered = tokens
+        cost = _BLANK_INSIDE if rows.lines[row].isspace() else INSIDE
 
 
-def pack(units: Sequence[Unit], capacity: Capacity) -> list[int]:
+def _add_pieces(
+    units: Units, rows: Rows, row: int, cost: int, path: Path, limit: int, counter: TokenCounter
+) -> None:
+    start = rows.starts[row]
+    for piece, tokens in split_line(rows.lines[row], limit, counter):
+        units.broken.add(len(units))
+        units.add(start, tokens, cost, path)
+        start += len(piece)
+        cost = INSIDE
+
+
+def pack(units: Units, capacity: Capacity) -> list[int]:
     """The units that chunks begin with, so that the sum of costs is least.
 
     A chunk costs 100, one of fewer than 32 tokens another 100, a cut what the unit behind it says. Dynamic
@@ -108,9 +130,9 @@ def pack(units: Sequence[Unit], capacity: Capacity) -> list[int]:
     so that an edit changes no choice far from it.
     """
     most = capacity.most
-    reserves = _reserves(units, capacity)
-    sums = list(accumulate((unit.tokens for unit in units), initial=0))
-    onward = [_CHUNK_COST + unit.cost for unit in units[1:]] + [0]
+    reserves = _reserves(units.paths, capacity)
+    sums = list(accumulate(units.tokens, initial=0))
+    onward = [_CHUNK_COST + cost for cost in units.costs[1:]] + [0]
     cuts = [0]  # cuts[i]: the least cost of all before unit i, a cut there included
     choice: list[int] = []
     first = tiny = 0  # first..last is the longest chunk, tiny..last the longest tiny one
@@ -139,10 +161,10 @@ def pack(units: Sequence[Unit], capacity: Capacity) -> list[int]:
     return _followed(choice)
 
 
-def _reserves(units: Sequence[Unit], capacity: Capacity) -> list[int]:
-    paths = list(dict.fromkeys([unit.path for unit in units]))
-    known = dict(zip(paths, capacity.reserves(paths), strict=True))
-    return [known[unit.path] for unit in units]
+def _reserves(paths: Sequence[Path], capacity: Capacity) -> list[int]:
+    distinct = list(dict.fromkeys(paths))
+    known = dict(zip(distinct, capacity.reserves(distinct), strict=True))
+    return [known[path] for path in paths]
 
 
 def _followed(choice: Sequence[int]) -> list[int]:
@@ -155,15 +177,14 @@ def _followed(choice: Sequence[int]) -> list[int]:
     return starts[::-1]
 
 
-def path_of(units: Sequence[Unit]) -> Path:
+def path_of(paths: Sequence[Path], tokens: Sequence[int]) -> Path:
     """The deepest path that covers more than half of the units' tokens: what a chunk of them is called."""
-    paths = [unit.path for unit in units]
     if paths.count(paths[0]) == len(paths):
         return paths[0]
-    half = sum(unit.tokens for unit in units) / 2
+    half = sum(tokens) / 2
     covered: dict[Path, int] = {}
-    for unit in units:
-        for depth in range(1, len(unit.path) + 1):
-            prefix = unit.path[:depth]
-            covered[prefix] = covered.get(prefix, 0) + unit.tokens
-    return max((path for path, tokens in covered.items() if tokens > half), key=len, default=())
+    for path, size in zip(paths, tokens, strict=True):
+        for depth in range(1, len(path) + 1):
+            prefix = path[:depth]
+            covered[prefix] = covered.get(prefix, 0) + size
+    return max((path for path, size in covered.items() if size > half), key=len, default=())
