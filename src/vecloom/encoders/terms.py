@@ -28,6 +28,12 @@ class StemTable(dict[bytes, bytes]):
     absolute value of its signed 32-bit murmur3 hash (seed 0, UTF-8), as in FastEmbed and Qdrant.
     """
 
+    #: The stems by their number.
+    stems: list[str]
+    _numbers: dict[str, bytes]
+    _ids: array[int]
+    _id_array: NDArray[np.uint32]
+
     def __init__(self, language: str, dropped: Iterable[str], longest: int | None = None) -> None:
         import mmh3
         from py_rust_stemmers import SnowballStemmer
@@ -71,9 +77,9 @@ class StemTable(dict[bytes, bytes]):
         """Forget every word. Numbers given out before lose their meaning."""
         self.clear()
         self.update(dict.fromkeys(self._dropped, b""))
-        self.stems: list[str] = []
+        self.stems = []
         self._ids = array("I")
-        self._id_array: NDArray[np.uint32] = np.zeros(0, dtype=np.uint32)
+        self._id_array = np.zeros(0, dtype=np.uint32)
         self._numbers = {"": b""}  # a word that stemming leaves nothing of
 
 
