@@ -184,6 +184,9 @@ DEEP = {
     "html": "<div>\n" * 2_000,
     "yaml": "".join(" " * n + "a:\n" for n in range(700)) + "- " * 5_000,
     "markdown": "> " * 20_000 + "\n" + "".join("  " * n + "- a\n" for n in range(400)),
+    "c": "#if A\n" * 3_000 + "int a;\n" + "#endif\n" * 3_000,
+    "cpp": 'extern "C" {\n' * 3_000 + "template <class T>\n" * 3_000,
+    "typescript": "x = " * 20_000 + "function () {\n}\n" + "export declare namespace A {\n" * 3_000,
     "perl": "x = <<" + "E" * 3_000 + ";\n",
     "rst": "".join(f"{'  ' * n}* a\n\n" for n in range(500)),
 }

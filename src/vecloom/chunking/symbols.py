@@ -29,6 +29,7 @@ _NOT_DEFINES = re.compile(
 _FUNCTION = re.compile(r"function|method|constructor|init_declaration|lambda|closure|procedure|subroutine")
 _LEADING = re.compile(r"comment|haddock|^attribute|^decorator$|annotation|^signature$|^modifiers$")
 _NAMED_VALUE = re.compile(r"(?<!builtin_)function|class|object|struct|table_constructor|union|enum|module")
+_ASSIGNMENTS = ("assignment_expression", "assignment_statement", "variable_declarator")
 _ELIXIR_DEFINES = frozenset(
     [
         "def",
@@ -108,7 +109,8 @@ def _declarator(node: Node, source: bytes) -> Name:
 def _wrapped(node: Node, source: bytes) -> Name:
     """The one name that is defined among a node's children, as in an export or a decorated definition."""
     kinds = ((child, node_kind(child.type)) for child in node.named_children)
-    names = {kind.name(child, source) for child, kind in kinds if kind.name is not None} - {()}
+    names = {kind.name(child, source) for child, kind in kinds if kind.name is not None and not kind.wraps}
+    names.discard(())
     return names.pop() if len(names) == 1 else ()
 
 
@@ -124,12 +126,12 @@ def _method(node: Node, source: bytes) -> Name:
 
 def _assigned(node: Node, source: bytes) -> Name:
     """``const f = () => ...``, ``exports.f = function``, ``M.f = function``, ``const P = struct {...}``."""
-    for child in node.named_children:
-        kind = child.type
-        if kind in ("variable_declarator", "assignment_expression", "assignment_statement"):
-            return _assigned(child, source)
-        if _NAMED_VALUE.search(kind) or (kind == "expression_list" and _holds_value(child)):
-            return _first_child(node, source) if child != node.named_child(0) else ()
+    first = node.named_child(0) if node.named_child_count else None
+    if first is not None and first.type in _ASSIGNMENTS:
+        node = first
+    for value in node.named_children[1:]:
+        if _NAMED_VALUE.search(value.type) or (value.type == "expression_list" and _holds_value(value)):
+            return _first_child(node, source)
     return ()
 
 
