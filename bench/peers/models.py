@@ -1,0 +1,134 @@
+"""Model folders in the shapes that each library wants, all with the real MiniLM weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from bench import FOLDER
+
+#: Tokens that every dense model sees of a text, special ones included.
+LIMIT = 256
+
+MODELS = FOLDER / "models"
+TRANSFORMER = MODELS / "sentence-transformers"
+FASTEMBED_DENSE = MODELS / "fastembed-minilm"
+FASTEMBED_BM25 = MODELS / "fastembed-bm25"
+STATIC = MODELS / "static"
+
+_TOKENIZER = {
+    "tokenizer_class": "BertTokenizer",
+    "do_lower_case": True,
+    "model_max_length": LIMIT,
+    "max_length": LIMIT,
+    "cls_token": "[CLS]",
+    "mask_token": "[MASK]",
+    "pad_token": "[PAD]",
+    "sep_token": "[SEP]",
+    "unk_token": "[UNK]",
+}
+
+
+def make_models() -> None:
+    """Make the folders that are not there yet, from the weights that vecloom uses itself."""
+    from vecloom.config import load_config
+    from vecloom.weights import Weights
+
+    config = load_config()
+    weights = Weights(config).folder(config.registry().find("qdrant-minilm-onnx"))
+    for folder, make in (
+        (TRANSFORMER, _transformer),
+        (FASTEMBED_DENSE, _fastembed_dense),
+        (FASTEMBED_BM25, _fastembed_bm25),
+        (STATIC, _static),
+    ):
+        if folder.exists():
+            continue
+        part = folder.with_name(f"{folder.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        make(weights, part)
+        part.replace(folder)
+
+
+def _transformer(weights: Path, folder: Path) -> None:
+    """For transformers, txtai and sentence-transformers: files as the hub has them."""
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(weights / name, folder)
+    _tokenizer(weights, folder)
+    modules = [("0", "", "Transformer"), ("1", "1_Pooling", "Pooling"), ("2", "2_Normalize", "Normalize")]
+    _write(
+        folder / "modules.json",
+        [
+            {"idx": int(name), "name": name, "path": path, "type": f"sentence_transformers.models.{kind}"}
+            for name, path, kind in modules
+        ],
+    )
+    _write(folder / "sentence_bert_config.json", {"max_seq_length": LIMIT, "do_lower_case": False})
+    _write(
+        folder / "1_Pooling" / "config.json", {"word_embedding_dimension": 384, "pooling_mode_mean_tokens": True}
+    )
+
+
+def _fastembed_dense(weights: Path, folder: Path) -> None:
+    """The ONNX export that FastEmbed runs: last hidden state in, mean pooling left to it."""
+    import torch
+    from transformers import AutoModel
+
+    shutil.copy(weights / "config.json", folder)
+    _tokenizer(weights, folder)
+    model = AutoModel.from_pretrained(weights, attn_implementation="eager", add_pooling_layer=False).eval()
+    forward = model.forward
+    # The exporter hands its arguments over by position, in an order of its own for methods with many options.
+    model.forward = lambda ids, mask, types: forward(ids, mask, types)[0]
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+    ones = torch.ones(2, 8, dtype=torch.long)
+    torch.onnx.export(
+        model,
+        (ones, ones, torch.zeros_like(ones)),
+        str(folder / "model.onnx"),
+        dynamo=False,
+        opset_version=17,
+        input_names=names,
+        output_names=["last_hidden_state"],
+        dynamic_axes={name: {0: "batch", 1: "tokens"} for name in (*names, "last_hidden_state")},
+    )
+
+
+def _fastembed_bm25(_weights: Path, folder: Path) -> None:
+    from vecloom.encoders.stopwords import stopwords
+
+    _write(folder / "config.json", {})
+    (folder / "english.txt").write_text("\n".join(sorted(stopwords("english"))), "utf-8")
+
+
+def _static(weights: Path, folder: Path) -> None:
+    """A static model of the size of semble's own, whose weights only the hub has: good for timing alone."""
+    from model2vec import StaticModel
+    from safetensors.numpy import load_file
+    from tokenizers import Tokenizer
+
+    vectors = load_file(weights / "model.safetensors")["embeddings.word_embeddings.weight"][:, :256]
+    StaticModel(vectors, Tokenizer.from_file(str(weights / "tokenizer.json")), normalize=True).save_pretrained(folder)
+
+
+def _tokenizer(weights: Path, folder: Path) -> None:
+    """The tokenizer without the lengths that its file carries, and the length to cut at beside it."""
+    said = json.loads((weights / "tokenizer.json").read_text("utf-8"))
+    _write(folder / "tokenizer.json", {**said, "truncation": None, "padding": None})
+    _write(folder / "tokenizer_config.json", _TOKENIZER)
+    _write(
+        folder / "special_tokens_map.json",
+        {key: value for key, value in _TOKENIZER.items() if str(key).endswith("_token")},
+    )
+
+
+def _write(path: Path, said: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(said), "utf-8")
+
+
+if __name__ == "__main__":
+    make_models()
