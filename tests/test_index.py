@@ -6,11 +6,11 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
+from stored import contents, fresh
 from tiny_bert import make_tiny_bert
 from vecloom.config import Config, load_config
 from vecloom.errors import IndexFormatError, IndexMismatchError, StoreBusyError, UsageError, VecloomError
@@ -32,29 +32,6 @@ def tree(tmp_path: Path) -> Path:
     )
     (root / "same.md").write_text("# Same\n\nThe very same words.\n", "utf-8")
     return root
-
-
-def contents(index: Index) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """Id -> payload and vectors of every point, as plain values."""
-    names = [v.name for v in index._manifest.schema(index._registry).vectors]
-    with index._access.open("test") as store:
-        return {
-            record.id: (
-                dict(record.payload),
-                {
-                    name: [part.tolist() for part in vector] if isinstance(vector, tuple) else vector.tolist()
-                    for name, vector in record.vectors.items()
-                },
-            )
-            for record in store.scroll(vectors=names)
-        }
-
-
-def fresh(tree: Path, folder: Path, config: Config) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """What a clean index of the tree holds."""
-    with Index.create(folder, config=config) as index:
-        index.add(tree)
-        return contents(index)
 
 
 def test_every_point_has_every_vector_and_can_be_found(
@@ -94,7 +71,7 @@ def test_edits_moves_and_deletes_leave_what_a_clean_index_holds(
         (tree / "copy.md").write_text("# Shrunk\n", "utf-8")
         index.add(tree)
         assert report.gone == 1
-        assert contents(index) == fresh(tree, tmp_path / "clean", tiny_config)
+        assert contents(index) == fresh(tmp_path / "clean", tiny_config, tree)
 
 
 def test_a_shifted_line_changes_a_payload_and_encodes_nothing(tmp_path: Path, tiny_config: Config) -> None:
@@ -108,7 +85,7 @@ def test_a_shifted_line_changes_a_payload_and_encodes_nothing(tmp_path: Path, ti
         report = index.add(root)
         assert report.moved > 0
         assert 0 < report.encoded["qdrant-minilm"] <= report.new < report.points
-        assert contents(index) == fresh(root, tmp_path / "clean", tiny_config)
+        assert contents(index) == fresh(tmp_path / "clean", tiny_config, root)
 
 
 def test_a_second_worktree_takes_over_the_vectors(tree: Path, tmp_path: Path, tiny_config: Config) -> None:
@@ -119,7 +96,7 @@ def test_a_second_worktree_takes_over_the_vectors(tree: Path, tmp_path: Path, ti
         assert not report.encoded and report.reused == 2 * first.points
         assert index.sources == {"tree": str(tree), "worktree": str(tmp_path / "worktree")}
         assert index.remove("worktree") == first.points
-        assert contents(index) == fresh(tree, tmp_path / "clean", tiny_config)
+        assert contents(index) == fresh(tmp_path / "clean", tiny_config, tree)
         with pytest.raises(UsageError, match="no source 'worktree'; it has tree"):
             index.remove("worktree")
 
@@ -145,7 +122,7 @@ def test_a_further_model_is_computed_alone(tree: Path, tmp_path: Path, tiny_conf
         report = index.add(tree)
         assert set(report.encoded) == {"minilm-attention"} and report.new == 0
         mine = contents(index)
-    clean = fresh(tree, tmp_path / "clean", tiny_config)
+    clean = fresh(tmp_path / "clean", tiny_config, tree)
     assert {point: payload for point, (payload, _) in mine.items()} == {p: x for p, (x, _) in clean.items()}
     for point, (_, vectors) in mine.items():
         assert vectors == clean[point][1]
@@ -313,5 +290,5 @@ def test_an_unreadable_model_row_stops_before_anything_is_made(tmp_path: Path, t
 
 
 def test_stored_vectors_are_of_unit_length(tree: Path, tmp_path: Path, tiny_config: Config) -> None:
-    for _, vectors in fresh(tree, tmp_path / "index", tiny_config).values():
+    for _, vectors in fresh(tmp_path / "index", tiny_config, tree).values():
         assert np.linalg.norm(vectors["qdrant-minilm"]) == pytest.approx(1, abs=1e-5)

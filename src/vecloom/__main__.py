@@ -12,10 +12,17 @@ def main() -> None:
         from vecloom.cli import run
 
         code = run(sys.argv[1:])
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ImportError) as error:
+        if not _interrupted(error):
+            raise
         sys.stderr.write("vecloom: stopped\n")
         code = 130
     sys.exit(code)
+
+
+def _interrupted(error: BaseException) -> bool:
+    """Whether Ctrl-C is behind it: an extension that is stopped while it loads says that it cannot load."""
+    return isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt)
 
 
 if __name__ == "__main__":

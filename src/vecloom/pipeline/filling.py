@@ -139,7 +139,7 @@ class Filling:
         report = self._report
         report.tokens += stats.tokens
         report.padded += stats.padded
-        report.reused += len(ids) - len(texts)
+        report.reused += len(names) * (len(ids) - len(texts))
         for name in names:
             report.encoded[name] += len(texts)
             cut = report.cut.setdefault(name, Cut())

@@ -1,0 +1,58 @@
+"""The real command line, in processes of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+#: An index in memory takes its sparse files whole.
+_MEMORY_BYTES = 4 << 30
+
+
+class Commands:
+    """Starts ``vecloom`` in the folder ``cwd``; ``environ`` goes on top of the process's own."""
+
+    def __init__(self, environ: Mapping[str, str], cwd: Path) -> None:
+        own = {name: value for name, value in os.environ.items() if not name.startswith("VECLOOM_")}
+        self.environ = {**own, **environ}
+        self.cwd = cwd
+
+    def start(self, *arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
+        """A running command; ``options`` are those of `subprocess.Popen`."""
+        command: list[str | Path] = [sys.executable, "-m", "vecloom", *arguments]
+        settings = {
+            "env": self.environ,
+            "cwd": self.cwd,
+            "text": True,
+            "errors": "surrogateescape",
+            **options,
+        }
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **settings)
+
+    def run(self, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        """A command that has ended, by itself."""
+        with self.start(*arguments, **options) as child:
+            try:
+                out, err = child.communicate(timeout=120)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                raise
+        return subprocess.CompletedProcess(child.args, child.returncode, out, err)
+
+
+@contextmanager
+def quick_folder(otherwise: Path) -> Iterator[Path]:
+    """A folder in memory, where there is room for one: what a process leaves does not depend on the disk."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or shutil.disk_usage(memory).free < _MEMORY_BYTES:
+        yield otherwise
+        return
+    with tempfile.TemporaryDirectory(dir=memory, prefix="vecloom-") as folder:
+        yield Path(folder)

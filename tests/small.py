@@ -1,0 +1,51 @@
+"""The command line with lower thresholds, so that a small tree passes through every step of an index run.
+
+Such processes are forked from one that has imported nearly all that a run needs, so that a moment of theirs
+is a moment of the run and not of its imports.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+# Without onnxruntime, whose import starts a thread that a fork would lose.
+_IMPORTED = [
+    "pytest",
+    "qdrant_edge",
+    "tokenizers",
+    "tokie",
+    "tree_sitter",
+    "vecloom.index",
+    "vecloom.cli.indexing",
+]
+
+
+def start_small(
+    environ: Mapping[str, str], limits: Mapping[str, float], arguments: Sequence[str | Path]
+) -> BaseProcess:
+    """A running ``vecloom ARGUMENTS`` with ``limits``: constants of `vecloom.pipeline` -> their values."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_IMPORTED)
+    child = context.Process(target=_run, args=(dict(environ), dict(limits), [*map(str, arguments)]))
+    child.start()
+    return child
+
+
+def _run(environ: dict[str, str], limits: dict[str, float], arguments: list[str]) -> None:
+    os.environ.clear()
+    os.environ.update(environ)
+    for name, value in limits.items():
+        module, _, constant = name.rpartition(".")
+        owner = import_module(f"vecloom.pipeline.{module}")
+        if not isinstance(getattr(owner, constant), type(value)):
+            raise TypeError(f"{name} is no {type(value).__name__}")
+        setattr(owner, constant, value)
+    from vecloom.cli import run
+
+    sys.exit(run(arguments))
