@@ -54,6 +54,7 @@ def _open(graph: bytes, names: Sequence[str], weights: Sequence[NDArray[np.float
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.enable_mem_pattern = False  # a plan is kept for every shape, and batches have many
     options.log_severity_level = 3
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights]
     options.add_external_initializers(list(names), values)
