@@ -303,6 +303,12 @@ def test_the_graphs_file_is_kept_and_made_again_where_it_is_damaged(tiny: Path, 
     assert [path] == list((tmp_path / "graphs").iterdir())
 
 
+def test_a_cache_that_cannot_be_written_is_named(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "graphs").write_text("a file where the folder belongs")
+    with pytest.raises(WeightsError, match=r"cannot be kept at .*graphs.*set VECLOOM_CACHE_DIR"):
+        BertEncoder(rows(), tiny, tmp_path, threads=1).encode_documents(["open"])
+
+
 def test_batches_hold_one_length_and_every_text_once() -> None:
     lengths = np.array([7, 3, 7, 500, 3, 7, 7, 2])
     batches = [batch.tolist() for batch in equal_length_batches(lengths, budget=21)]

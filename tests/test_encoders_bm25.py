@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import mmh3
@@ -133,6 +134,17 @@ def test_a_full_table_starts_afresh_and_nothing_changes(monkeypatch: pytest.Monk
     assert np.array_equal(found.indices, expected.indices)
     assert np.array_equal(found.values, expected.values)
     assert named.rows.indices.tolist() == [abs(mmh3.hash(stem)) for stem in named.terms]
+
+
+def test_threads_share_a_table_that_starts_afresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = odd_texts(2000, seed=5)
+    expected = documents(Bm25Encoder(SPEC), texts)
+    monkeypatch.setattr(terms, "TABLE_WORDS", 50)
+    encoder = Bm25Encoder(SPEC)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: documents(encoder, texts), range(8)):
+            assert np.array_equal(found.indices, expected.indices)
+            assert np.array_equal(found.values, expected.values)
 
 
 def test_words_of_every_code_point() -> None:

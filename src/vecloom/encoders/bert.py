@@ -80,7 +80,7 @@ class BertEncoder:
         for forward in self._model.forwards(prompted, dense=bool(dense), attention=bool(sparse)):
             pooled[stats.texts : stats.texts + len(forward.dense)] = forward.dense
             for name in sparse:
-                rows[name].append(self._words[name].weigh(forward.tokens, forward.attention)[0])
+                rows[name].append(self._words[name].documents(forward.tokens, forward.attention))
             stats += _stats_of(forward)
         vectors: dict[str, Vectors] = {name: self._sized(name, pooled) for name in dense}
         return vectors | {name: stack_rows(parts) for name, parts in rows.items()}, stats
@@ -113,9 +113,9 @@ class BertEncoder:
             prompted = self._prompted(texts, "document")
             for forward in self._model.forwards(prompted, dense=False, attention=True):
                 for name in sparse:
-                    weighed, stems = self._words[name].weigh(forward.tokens, forward.attention)
-                    rows[name].append(weighed)
-                    terms[name] += [self._words[name].stems[number] for number in stems]
+                    found = self._words[name].terms(forward.tokens, forward.attention)
+                    rows[name].append(found.rows)
+                    terms[name] += found.terms
         return {name: TermRows(stack_rows(rows[name]), terms[name]) for name in sparse}
 
     def _split(self, names: Sequence[str] | None) -> tuple[list[str], list[str]]:

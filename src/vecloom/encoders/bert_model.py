@@ -112,12 +112,12 @@ class BertModel:
         the packed weights. The reverse would cost a fifth.
         """
         with self._opening:
-            for key in ((dense, attention), (dense, True)):
-                if key in self._sessions and (dense or key == (dense, attention)):
-                    return self._sessions[key]
-            outputs = replace(self._outputs, dense=dense, attention=attention)
-            session = BertSession(self._folder, outputs, self.shape, self._cache_dir)
-            self._sessions[dense, attention] = session
+            both = self._sessions.get((True, True))
+            session = both if dense and both else self._sessions.get((dense, attention))
+            if session is None:
+                outputs = replace(self._outputs, dense=dense, attention=attention)
+                session = BertSession(self._folder, outputs, self.shape, self._cache_dir)
+                self._sessions[dense, attention] = session
             return session
 
     def _check(self, found: Sequence[NDArray[np.float32]], text: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import astuple
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from vecloom.encoders.bert_graph import GRAPH_VERSION, BertOutputs, BertShape, build_graph
 from vecloom.encoders.tensors import TensorFile
+from vecloom.errors import WeightsError
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -28,7 +28,7 @@ class BertSession:
         """Open ``model.safetensors`` of ``folder``.
 
         Raises:
-            WeightsError: the file is no safetensors file, or lacks a tensor.
+            WeightsError: the file is no safetensors file, or lacks a tensor; or the cache cannot be written.
         """
         tensors = TensorFile(folder / "model.safetensors")
         graph, names = _cached_graph(shape, outputs, tensors, cache_dir)
@@ -89,12 +89,13 @@ def _read(path: Path) -> tuple[bytes, list[str]] | None:
 def _write(path: Path, graph: bytes, names: Sequence[str]) -> None:
     """A line of JSON (the graph's sha256, the names of its weights), then the graph; whole or not at all."""
     head = json.dumps({"sha256": hashlib.sha256(graph).hexdigest(), "weights": names})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(head.encode() + b"\n" + graph)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{path.stem}.") as place:
+            part = Path(place) / path.name
+            part.write_bytes(head.encode() + b"\n" + graph)
+            part.replace(path)
+    except OSError as error:
+        raise WeightsError(
+            f"the model's graph cannot be kept at {str(path)!r} ({error.strerror}); set VECLOOM_CACHE_DIR"
+        ) from error

@@ -81,25 +81,27 @@ class Bm25Encoder:
         rows: list[SparseRows] = []
         terms: list[str] = []
         for block in _blocks(texts):
-            weighted, stems, _ = self._weigh(block)
+            with self._table.lock:
+                weighted, stems, _ = self._weigh(block)
+                terms += [self._table.stems[number] for number in stems]
             rows.append(weighted)
-            terms += [self._table.stems[number] for number in stems]
         return {self.names[0]: TermRows(stack_rows(rows), terms)}
 
     def _weigh(self, texts: Sequence[str]) -> tuple[SparseRows, NDArray[np.int64], NDArray[np.int64]]:
         """Rows, the stem's number behind each index, and the kept words of each text."""
         table = self._table
-        table.bound()
-        number = table.__getitem__
-        stems = [b"".join(map(number, words(text))) for text in texts]
-        lengths = np.fromiter(map(len, stems), dtype=np.int64, count=len(texts)) // 4
-        numbers = np.frombuffer(b"".join(stems), dtype="<u4")
-        keys = keys_of(np.repeat(np.arange(len(texts)), lengths), numbers)
-        unique, counts = np.unique(keys, return_counts=True)
-        spread = self._k * (1 - self._b + self._b * lengths / self._avg_len)
-        values = counts * (self._k + 1) / (counts + spread[documents_of(unique)])
-        rows, behind = term_rows(len(texts), keys, unique, values, table)
-        return rows, behind, lengths
+        with table.lock:
+            table.bound()
+            number = table.__getitem__
+            stems = [b"".join(map(number, words(text))) for text in texts]
+            lengths = np.fromiter(map(len, stems), dtype=np.int64, count=len(texts)) // 4
+            keys = keys_of(
+                np.repeat(np.arange(len(texts)), lengths), np.frombuffer(b"".join(stems), dtype="<u4")
+            )
+            unique, counts = np.unique(keys, return_counts=True)
+            spread = self._k * (1 - self._b + self._b * lengths / self._avg_len)
+            values = counts * (self._k + 1) / (counts + spread[documents_of(unique)])
+            return *term_rows(len(texts), keys, unique, values, table), lengths
 
 
 def _blocks(texts: Sequence[str]) -> Iterator[Sequence[str]]:

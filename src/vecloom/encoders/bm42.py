@@ -8,6 +8,7 @@ import string
 import numpy as np
 from numpy.typing import NDArray
 
+from vecloom.encoders import TermRows
 from vecloom.encoders.stopwords import stopwords
 from vecloom.encoders.terms import TABLE_WORDS, StemTable, keys_of, term_rows
 from vecloom.encoders.tokens import BertTokenizer, TokenRows
@@ -35,29 +36,33 @@ class Bm42Words:
         table = StemTable(language, {*string.punctuation, *stopwords(language)})
         self._words = _WordCache(pieces, table)
 
-    @property
-    def stems(self) -> list[str]:
-        """The stems by their number, as `weigh` gives it."""
-        return self._words.table.stems
-
-    def weigh(
-        self, tokens: TokenRows, attention: NDArray[np.float32]
-    ) -> tuple[SparseRows, NDArray[np.int64]]:
-        """Rows of documents, and the number of the stem behind each index.
-
-        ``attention`` [n] belongs to ``tokens.ids`` [n], one by one.
-        """
-        count = len(tokens.starts) - 1
-        keys, weights = self._words_of(tokens, attention.astype(np.float64))
-        order = np.argsort(keys, kind="stable")
-        unique, first = np.unique(keys[order], return_index=True)
-        heaviest = np.maximum.reduceat(weights[order], first) if len(first) else weights
-        return term_rows(count, keys, unique, np.log(1.0 + heaviest) ** self._alpha, self._words.table)
+    def documents(self, tokens: TokenRows, attention: NDArray[np.float32]) -> SparseRows:
+        """Rows of documents. ``attention`` [n] belongs to ``tokens.ids`` [n], one by one."""
+        return self._weigh(tokens, attention)[0]
 
     def queries(self, tokens: TokenRows) -> SparseRows:
         """Rows of queries: weight 1 for each stem, without a model's run."""
-        rows, _ = self.weigh(tokens, np.ones(len(tokens.ids), dtype=np.float32))
+        rows = self.documents(tokens, np.ones(len(tokens.ids), dtype=np.float32))
         return SparseRows(rows.indptr, rows.indices, np.ones_like(rows.values))
+
+    def terms(self, tokens: TokenRows, attention: NDArray[np.float32]) -> TermRows:
+        """`documents`, with the stem behind every index."""
+        table = self._words.table
+        with table.lock:
+            rows, stems = self._weigh(tokens, attention)
+            return TermRows(rows, [table.stems[number] for number in stems])
+
+    def _weigh(
+        self, tokens: TokenRows, attention: NDArray[np.float32]
+    ) -> tuple[SparseRows, NDArray[np.int64]]:
+        table = self._words.table
+        with table.lock:
+            keys, weights = self._words_of(tokens, attention.astype(np.float64))
+            order = np.argsort(keys, kind="stable")
+            unique, first = np.unique(keys[order], return_index=True)
+            heaviest = np.maximum.reduceat(weights[order], first) if len(first) else weights
+            values = np.log(1.0 + heaviest) ** self._alpha
+            return term_rows(len(tokens.starts) - 1, keys, unique, values, table)
 
     def _words_of(
         self, tokens: TokenRows, attention: NDArray[np.float64]

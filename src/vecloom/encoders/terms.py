@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from array import array
 from collections.abc import Iterable, Sequence
 
@@ -26,6 +27,9 @@ class StemTable(dict[bytes, bytes]):
 
     ``dropped`` words and those of more than ``longest`` characters do not count. The id of a stem is the
     absolute value of its signed 32-bit murmur3 hash (seed 0, UTF-8), as in FastEmbed and Qdrant.
+
+    Who uses numbers holds ``lock`` from the first word to the last number: another thread may start the
+    table afresh.
     """
 
     #: The stems by their number.
@@ -39,6 +43,7 @@ class StemTable(dict[bytes, bytes]):
         from py_rust_stemmers import SnowballStemmer
 
         super().__init__()
+        self.lock = threading.RLock()
         self._dropped = [word.encode() for word in dropped]
         self._longest = sys.maxsize if longest is None else longest
         self._stem = SnowballStemmer(language).stem_word
