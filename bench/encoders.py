@@ -320,7 +320,10 @@ def _differences(ours: object, theirs: Sequence[Any]) -> tuple[int, float]:
 
 
 def _make_bm42(minilm_folder: Path) -> None:
-    """FastEmbed's BM42 folder: an export of the model that gives the last layer's attention."""
+    """FastEmbed's BM42 folder: an export that gives the last layer's attention beside the hidden states.
+
+    The hidden states, which FastEmbed does not ask for, keep the last layer whole, as in the hub's file.
+    """
     import torch
     from transformers import BertModel
 
@@ -335,7 +338,7 @@ def _make_bm42(minilm_folder: Path) -> None:
 
     def forward(self: Any, input_ids: Any, attention_mask: Any, token_type_ids: Any) -> Any:
         out = self.model(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
-        return out.attentions[-1]
+        return out.last_hidden_state, out.attentions[-1]
 
     export = type("Export", (torch.nn.Module,), {"forward": forward})()
     export.model = BertModel.from_pretrained(
@@ -345,7 +348,8 @@ def _make_bm42(minilm_folder: Path) -> None:
     ids = torch.ones(2, 8, dtype=torch.long)
     mask = ids.clone()
     mask[1, 6:] = 0  # a padded row, so that the mask is traced
-    axes = {name: {0: "batch", 1: "tokens"} for name in names}
+    outputs = ["last_hidden_state", "attention_6"]
+    axes = {name: {0: "batch", 1: "tokens"} for name in (*names, "last_hidden_state")}
     axes["attention_6"] = {0: "batch", 2: "tokens", 3: "others"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of itself and of what it traces
@@ -356,7 +360,7 @@ def _make_bm42(minilm_folder: Path) -> None:
             dynamo=False,
             opset_version=17,
             input_names=names,
-            output_names=["attention_6"],
+            output_names=outputs,
             dynamic_axes=axes,
         )
     part.replace(FASTEMBED_BM42)
