@@ -31,8 +31,9 @@ from vecloom.pipeline.shards import adopt, create_index, require_vacant
 from vecloom.pipeline.writer import writer_of, writing
 from vecloom.registry import DEFAULT_MODELS, ModelSpec
 from vecloom.search import Query, search
-from vecloom.sources import Skip, decode, read, scan
+from vecloom.sources import File, Skip, decode, read, scan
 from vecloom.stores.access import ShardAccess
+from vecloom.stores.room import allocated
 from vecloom.types import Chunk, Document, Filter, Hit
 
 if TYPE_CHECKING:
@@ -372,7 +373,7 @@ class Index:
             models=self.models,
             chunk_tokens=manifest.chunk_tokens,
             overlap=manifest.overlap,
-            bytes=sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()),
+            bytes=allocated(self.folder),
             writer=writer_of(self.folder),
         )
 
@@ -391,8 +392,8 @@ def _readable(folder: Path) -> Manifest | None:
 
 def chunk_trees(
     roots: Sequence[Path], asked: Asked, config: Config
-) -> Iterator[tuple[Document, Sequence[Chunk]]]:
-    """Documents below ``roots`` with the chunks that an index made as asked would have.
+) -> Iterator[tuple[Document, Sequence[Chunk]] | Skip]:
+    """Documents below ``roots`` with the chunks that an index made as asked would have, and what has none.
 
     Raises:
         UsageError: a root that does not exist.
@@ -401,14 +402,21 @@ def chunk_trees(
     manifest = new_manifest(config.registry(), asked)
     specs = manifest.specs(config.registry())
     chunker = chunker_for(specs, encoders_for(specs, config), manifest.chunk_tokens, manifest.overlap)
-    for name, root in name_sources({}, roots, None).items():
+    return _chunked(name_sources({}, roots, None), chunker)
+
+
+def _chunked(
+    sources: Mapping[str, Path], chunker: Chunker
+) -> Iterator[tuple[Document, Sequence[Chunk]] | Skip]:
+    for name, root in sources.items():
         for file in scan(root):
-            data = file if isinstance(file, Skip) else read(file)
-            if isinstance(file, Skip) or isinstance(data, Skip):
-                continue
-            document = decode(name, file, data)
-            if not isinstance(document, Skip):
-                yield document, chunker.chunk(document).chunks
+            document = file if isinstance(file, Skip) else _document(name, file)
+            yield document if isinstance(document, Skip) else (document, chunker.chunk(document).chunks)
+
+
+def _document(source: str, file: File) -> Document | Skip:
+    data = read(file)
+    return data if isinstance(data, Skip) else decode(source, file, data)
 
 
 def generate_sparse_vectors(texts: Sequence[str]) -> dict[str, list[dict[str, Any]]]:

@@ -56,18 +56,24 @@ def chunk(
     """
     import sys
     from contextlib import nullcontext
-    from json import dumps
 
-    from vecloom.cli.output import say
+    from vecloom.cli.output import counted_skips, json_line, say
     from vecloom.config import load_config
     from vecloom.index import chunk_trees
     from vecloom.pipeline.manifest import Asked
+    from vecloom.sources import Skip
 
     asked = Asked(tuple(names_of(models)), chunk_tokens, overlap)
+    found = chunk_trees(paths, asked, load_config())
     documents = chunks = 0
+    skips = []
     target = out.open("w", encoding="utf-8", newline="\n") if out else nullcontext(sys.stdout)
     with target as file:
-        for document, pieces in chunk_trees(paths, asked, load_config()):
+        for one in found:
+            if isinstance(one, Skip):
+                skips.append(one)
+                continue
+            document, pieces = one
             documents += 1
             for piece in pieces:
                 chunks += 1
@@ -82,8 +88,8 @@ def chunk(
                     "language": document.language or "",
                     "text": piece.text,
                 }
-                file.write(dumps(record, ensure_ascii=False) + "\n")
-    say(f"{documents:,} files, {chunks:,} chunks")
+                file.write(json_line(record))
+    say(f"{documents:,} files, {chunks:,} chunks{f'; skipped: {counted_skips(skips)}' if skips else ''}")
 
 
 def doctor(*, json: JsonOption = False) -> None:

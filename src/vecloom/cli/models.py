@@ -16,6 +16,9 @@ app = typer.Typer(
     help="The models: list and show their rows, fetch and check their files.", no_args_is_help=True
 )
 
+#: Fields that are written down only when they were seen; None elsewhere means that there is none.
+_SEEN_ONLY = frozenset({"revision", "sha256", "golden"})
+
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A key, alias, vector name or hub id.")]
 
 
@@ -60,12 +63,12 @@ def show(model: ModelArgument, *, json: JsonOption = False) -> None:
     spec = config.registry().find(model)
     row = _row(spec)
     cached = Weights(config).cached(spec) if spec.weights_id else None
-    row["here"] = str(cached) if cached else None
+    row["here"] = str(cached) if cached else None  # the folder of its files
     if json:
         write_json(row)
         return
     for name, value in row.items():
-        write(f"{name:20} {_shown(value)}")
+        write(f"{name:20} {_shown(name, value)}")
 
 
 @app.command("pull")
@@ -126,11 +129,11 @@ def _row(spec: ModelSpec) -> dict[str, Any]:
     return asdict(spec)
 
 
-def _shown(value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
     if value is None:
-        return "unknown (never seen here)"
+        return "unknown (never seen here)" if name in _SEEN_ONLY else "none"
     if isinstance(value, dict):
-        return "; ".join(f"{key}: {_shown(inner)}" for key, inner in value.items()) or "none"
+        return "; ".join(f"{key}: {_shown(key, inner)}" for key, inner in value.items()) or "none"
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(_shown, value)) or "none"
+        return ", ".join(_shown(name, inner) for inner in value) or "none"
     return repr(value) if isinstance(value, str) and value != value.strip() else str(value)

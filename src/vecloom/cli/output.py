@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -17,6 +19,7 @@ from vecloom.types import Hit
 
 if TYPE_CHECKING:
     from vecloom.pipeline.report import IndexReport, Listener, Progress
+    from vecloom.sources import Skip
 
 #: Seconds between two progress lines where there is no terminal to draw a bar on.
 LINE_SECONDS = 10.0
@@ -24,12 +27,15 @@ LINE_SECONDS = 10.0
 #: Lines of a chunk that the listing shows.
 SHOWN_LINES = 6
 
+#: What JSON may hold as it is and a terminal may obey: C1 controls, direction overrides, lone surrogates.
+_OBEYED = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
 _STEPS = {"read": "reading", "encode": "encoding", "optimise": "optimising"}
 
 
 def say(text: str) -> None:
     """One line for a person, on stderr."""
-    sys.stderr.write(printable(text) + "\n")
+    sys.stderr.write(one_line(text) + "\n")
 
 
 def write(text: str) -> None:
@@ -39,7 +45,13 @@ def write(text: str) -> None:
 
 def write_json(record: Mapping[str, Any]) -> None:
     """One object, one line, on stdout."""
-    sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_line(record))
+
+
+def json_line(record: Mapping[str, Any]) -> str:
+    r"""An object as one line of JSON, control characters of all kinds escaped (``\u001b``)."""
+    said = json.dumps(record, ensure_ascii=False)
+    return _OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", said) + "\n"
 
 
 def printable(text: str) -> str:
@@ -164,18 +176,19 @@ def tell_report(report: IndexReport, *, verbose: bool) -> None:
         say(f"  {report.reused:,} vectors taken over from equal texts")
     for reason, count in report.fallbacks.most_common():
         say(f"  {count:,} files chunked by lines: {reason}")
-    _tell_skips(report, verbose=verbose)
-
-
-def _tell_skips(report: IndexReport, *, verbose: bool) -> None:
-    reasons: dict[str, int] = {}
-    for skip in report.skips:
-        reasons[skip.reason] = reasons.get(skip.reason, 0) + 1
-    if reasons:
-        counted = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
-        say(f"  skipped: {counted}" + ("" if verbose else " (--verbose lists them)"))
+    listed = "" if verbose else " (--verbose lists them)"
+    if report.notices:
+        say(f"  not in UTF-8: {len(report.notices):,}{listed}")
+    if report.skips:
+        say(f"  skipped: {counted_skips(report.skips)}{listed}")
     if verbose:
-        for skip in report.skips:
-            say(f"    {one_line(skip.path)}: {skip.reason}{f', {skip.detail}' if skip.detail else ''}")
         for notice in report.notices:
             say(f"    {notice}")
+        for skip in report.skips:
+            say(f"    {skip.path}: {skip.reason}{f', {skip.detail}' if skip.detail else ''}")
+
+
+def counted_skips(skips: Sequence[Skip]) -> str:
+    """``2 binary, 1 too large``."""
+    reasons = Counter(skip.reason for skip in skips)
+    return ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import uuid
@@ -10,7 +11,7 @@ from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vecloom.errors import IndexFormatError, IndexMismatchError, StoreFullError, UsageError
+from vecloom.errors import IndexFormatError, IndexMismatchError, StoreError, StoreFullError, UsageError
 from vecloom.registry import DEFAULT_MODELS, ModelSpec, Registry
 from vecloom.types import Schema
 
@@ -114,7 +115,10 @@ class Manifest:
             temporary.replace(path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            raise StoreFullError(f"cannot write {path}: {error.strerror}; make room and run again") from None
+            said = f"cannot write {path}: {error.strerror}"
+            if error.errno == errno.ENOSPC:
+                raise StoreFullError(f"{said}; make room and run again") from None
+            raise StoreError(f"{said}; see to its permissions") from None
 
 
 def record_of(spec: ModelSpec, asked: str) -> ModelRecord:

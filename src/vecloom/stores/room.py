@@ -42,7 +42,10 @@ def allocated(path: Path) -> int:
 
 
 def _blocks(path: Path) -> int:
-    stat = path.stat()
+    try:
+        stat = path.stat()
+    except FileNotFoundError:  # removed while the folder was listed
+        return 0
     # Windows does not tell the blocks of a file.
     return int(getattr(stat, "st_blocks", -(-stat.st_size // 512))) * 512
 
