@@ -1,4 +1,7 @@
-"""Commands in processes of their own, on one core, with what they used. Linux only."""
+"""Commands in processes of their own, with what they used. Linux only.
+
+A command runs on the cores of the thread that starts it, one thread in each of its libraries.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: One thread in every library that would take more, and modules compiled once, as where they are installed.
-_ENVIRON = {
+#: One thread, no hub, and modules compiled once, as where they are installed.
+ENVIRON = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "RAYON_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",
     "PYTHONDONTWRITEBYTECODE": "",
+    "PYTHONWARNINGS": "ignore",
 }
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -40,35 +46,35 @@ class Used:
 
 
 class Child:
-    """A running command, pinned to one core with all its children.
+    """A running command."""
 
-    The core is the last that this process may use: the measuring process itself is left free to run on
-    another, so that its own polling costs the measured one nothing.
-    """
-
-    def __init__(self, command: Sequence[str], environ: Mapping[str, str]) -> None:
+    def __init__(self, command: Sequence[str]) -> None:
         self._command = command
-        self._out, self._err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
-        self._started = time.perf_counter()
-        self._child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=self._out,
-            stderr=self._err,
-            env={**os.environ, **_ENVIRON, **environ},
-            cwd=ROOT,
-            preexec_fn=_pin,
-        )
+        with ExitStack() as files:
+            self._out = files.enter_context(tempfile.TemporaryFile("w+"))
+            self._err = files.enter_context(tempfile.TemporaryFile("w+"))
+            self._started = time.perf_counter()
+            self._child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=self._out,
+                stderr=self._err,
+                env={**os.environ, **ENVIRON},
+                cwd=ROOT,
+            )
+            self._files = files.pop_all()
 
     def running(self) -> bool:
         """Whether the command has not ended yet."""
-        state = Path(f"/proc/{self._child.pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return state != "Z"
+        return self._stat()[0] != "Z"
 
     def cpu(self) -> float:
         """CPU-seconds so far, those of ended children included."""
-        said = Path(f"/proc/{self._child.pid}/stat").read_text().rpartition(")")[2].split()
-        return sum(map(int, said[11:15])) / _TICKS
+        return sum(map(int, self._stat()[11:15])) / _TICKS
+
+    def _stat(self) -> list[str]:
+        """The fields of ``/proc/PID/stat`` from the third on."""
+        return Path(f"/proc/{self._child.pid}/stat").read_text().rpartition(")")[2].split()
 
     def finish(self) -> tuple[str, Used]:
         """Wait for the end: what the command wrote to stdout, and what it used.
@@ -79,8 +85,10 @@ class Child:
         _, status, usage = os.wait4(self._child.pid, 0)
         wall = time.perf_counter() - self._started
         self._child.returncode = os.waitstatus_to_exitcode(status)
-        with self._out, self._err:
-            said, complaint = (_all_of(file) for file in (self._out, self._err))
+        with self._files:
+            for file in (self._out, self._err):
+                file.seek(0)
+            said, complaint = self._out.read(), self._err.read()
         if self._child.returncode:
             last = "\n".join(complaint.splitlines()[-15:])
             raise ChildError(f"{' '.join(self._command)} ended with {self._child.returncode}:\n{last}")
@@ -88,20 +96,11 @@ class Child:
         return said, Used(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss * 1024)
 
 
-def run(command: Sequence[str], environ: Mapping[str, str]) -> tuple[str, Used]:
-    """Run a command to its end; see `Child`."""
-    return Child(command, environ).finish()
+def run(command: Sequence[str]) -> tuple[str, Used]:
+    """Run a command to its end; see `Child.finish`."""
+    return Child(command).finish()
 
 
 def python(module: str, *arguments: object) -> list[str]:
     """The command that runs a module with this Python."""
     return [sys.executable, "-m", module, *map(str, arguments)]
-
-
-def _pin() -> None:
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-
-
-def _all_of(file: "tempfile._TemporaryFileWrapper[str]") -> str:
-    file.seek(0)
-    return file.read()

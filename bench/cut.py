@@ -1,7 +1,7 @@
 """Tokens of stored passages by the model's own tokenizer: ``python -m bench.cut FILE LIMIT``.
 
-FILE holds one JSON array (path, start, text) a line. Prints how many passages there are, their tokens (special
-ones included), and how many of those lie beyond LIMIT; 0 is no limit.
+FILE holds one JSON array (path, start, text) a line. Prints how many passages there are, their tokens
+(special ones included), and how many of those lie beyond LIMIT; 0 is no limit.
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ from bench.peers.models import LIMIT
 class Pipeline:
     """One row of the table.
 
-    ``peer``: its name in `bench.peers`. ``models``: vecloom's, where it is vecloom. ``limit``: tokens that the
-    dense model sees of a text, None where there is no limit. ``again``: whether a second run over an
-    unchanged tree is its own job, and worth measuring on the large tree; the others do everything again.
+    ``peer``: its name in `bench.peers`. ``models``: vecloom's, where it is vecloom. ``limit``: tokens that
+    the dense model sees of a text, None where there is no limit. ``again``: whether a second run over an
+    unchanged tree is worth measuring on the large one, because it does not do all the work again.
     """
 
     name: str

@@ -41,7 +41,9 @@ def write_section(name: str, text: str, path: Path = DOCS) -> None:
     before, found, rest = path.read_text("utf-8").partition(begin)
     _, closed, after = rest.partition(end)
     if not found or not closed:
-        raise ValueError(f"{path} has no section {begin} ... {end}; add the two lines where the table belongs")
+        raise ValueError(
+            f"{path} has no section {begin} ... {end}; add the two lines where the table belongs"
+        )
     path.write_text(f"{before}{begin}\n{text.strip()}\n{end}{after}", "utf-8")
 
 
@@ -67,9 +69,8 @@ def _processor() -> str:
         said = Path("/proc/cpuinfo").read_text("utf-8")
     except OSError:
         return f"{platform.processor() or platform.machine()}, {cores}"
-    facts = dict(
-        (part.strip() for part in line.split(":", 1)) for line in reversed(said.splitlines()) if ":" in line
-    )
+    pairs = (line.partition(":") for line in reversed(said.splitlines()))
+    facts = {key.strip(): value.strip() for key, _, value in pairs}
     flags = set(facts.get("flags", "").split())
     known = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16") if flag in flags]
     return f"{facts.get('model name', platform.machine())}, {cores} ({', '.join(known) or 'no AVX2'})"

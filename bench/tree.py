@@ -52,7 +52,7 @@ def make_tree(folder: Path, size: int) -> Tree:
 
 
 def _until(size: float, files: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
-    """Files in an order that only their contents decide, each content once, until there are ``size`` bytes."""
+    """Files in an order that their contents decide, each content once, until there are ``size`` bytes."""
     ordered = {hashlib.sha256(data).digest(): (path, data) for path, data in files}
     total = 0
     for _, (path, data) in sorted(ordered.items()):
@@ -95,11 +95,13 @@ def _text(data: bytes) -> bytes | None:
 
 
 def questions(tree: Tree, count: int) -> list[str]:
-    """Questions that the tree answers: first lines of its modules' and functions' docstrings, 4 to 12 words."""
+    """Questions that the tree answers: first lines of its docstrings, of 4 to 12 words each."""
     found: dict[str, None] = {}
     for path in sorted(tree.folder.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_bytes())):
-            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and (said := ast.get_docstring(node)):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and (
+                said := ast.get_docstring(node)
+            ):
                 line = said.splitlines()[0].strip()
                 if 4 <= len(line.split()) <= 12:
                     found[line] = None

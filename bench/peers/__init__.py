@@ -25,7 +25,7 @@ Search: TypeAlias = Callable[[str], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A piece of a file as the models see it; ``start`` says where in the file, by the pipeline's own measure."""
+    """A piece of a file as the models see it; ``start`` says where, by the pipeline's own measure."""
 
     path: str
     start: int

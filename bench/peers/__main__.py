@@ -1,9 +1,9 @@
 """One step of a peer in a process of its own: ``python -m bench.peers NAME STEP ...``.
 
-    index TREE HOME QUESTION    index, then answer; the hits, one a line
-    search HOME QUESTION        a cold answer
-    warm HOME FILE              the questions of FILE, one a line: milliseconds of each
-    stored HOME                 what is stored, one JSON array a line: path, start, text
+index TREE HOME QUESTION    index, then answer; the hits, one a line
+search HOME QUESTION        a cold answer
+warm HOME FILE              the questions of FILE, one a line: milliseconds of each
+stored HOME                 what is stored, one JSON array a line: path, start, text
 """
 
 from __future__ import annotations

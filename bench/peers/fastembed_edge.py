@@ -91,7 +91,9 @@ def _search(shard: Any, dense: Any, sparse: Any) -> Search:
             Prefetch(CANDIDATES, query=Query.Nearest(vector, "dense")),
             Prefetch(CANDIDATES, query=Query.Nearest(_sparse(words), "bm25")),
         ]
-        request = QueryRequest(LIMIT, query=Fusion.Rrf(60), prefetches=legs, with_payload=True)
+        # The stub does not say so, but a way to fuse is a query.
+        fusion: Any = Fusion.Rrf(60)
+        request = QueryRequest(LIMIT, query=fusion, prefetches=legs, with_payload=True)
         return [f"{hit.payload['path']}:{hit.payload['start']}" for hit in shard.query(request)]
 
     return search

@@ -68,7 +68,8 @@ def _transformer(weights: Path, folder: Path) -> None:
     )
     _write(folder / "sentence_bert_config.json", {"max_seq_length": LIMIT, "do_lower_case": False})
     _write(
-        folder / "1_Pooling" / "config.json", {"word_embedding_dimension": 384, "pooling_mode_mean_tokens": True}
+        folder / "1_Pooling" / "config.json",
+        {"word_embedding_dimension": 384, "pooling_mode_mean_tokens": True},
     )
 
 
@@ -111,7 +112,9 @@ def _static(weights: Path, folder: Path) -> None:
     from tokenizers import Tokenizer
 
     vectors = load_file(weights / "model.safetensors")["embeddings.word_embeddings.weight"][:, :256]
-    StaticModel(vectors, Tokenizer.from_file(str(weights / "tokenizer.json")), normalize=True).save_pretrained(folder)
+    StaticModel(
+        vectors, Tokenizer.from_file(str(weights / "tokenizer.json")), normalize=True
+    ).save_pretrained(folder)
 
 
 def _tokenizer(weights: Path, folder: Path) -> None:
