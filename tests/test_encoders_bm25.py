@@ -147,6 +147,18 @@ def test_threads_share_a_table_that_starts_afresh(monkeypatch: pytest.MonkeyPatc
             assert np.array_equal(found.values, expected.values)
 
 
+@pytest.mark.parametrize(("last", "bits"), [(0, 32), (2**30 - 1, 32), (2**31, 64), (2**40, 64)])
+def test_documents_and_stems_are_packed_in_order_and_come_back(last: int, bits: int) -> None:
+    table = terms.StemTable("english", [])
+    numbers = [int.from_bytes(table[word], "little") for word in (b"one", b"two", b"three")]
+    documents = np.array([0, 0, last, last])
+    stems = np.array([numbers[0], numbers[2], numbers[0], numbers[2]], dtype=np.uint32)
+    packed = table.packed(documents, stems)
+    assert packed.dtype.itemsize * 8 == bits
+    assert last == 0 or (np.diff(packed.astype(np.int64)) > 0).all()
+    assert [part.tolist() for part in table.unpacked(packed)] == [documents.tolist(), stems.tolist()]
+
+
 def test_words_of_every_code_point() -> None:
     def plainly(text: str) -> list[str]:
         text = re.sub(r"[^\w\s]", " ", text)

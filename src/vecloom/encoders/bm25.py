@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vecloom.encoders import PassStats, TermRows
 from vecloom.encoders.counters import WordCounter
 from vecloom.encoders.stopwords import stopwords
-from vecloom.encoders.terms import StemTable, documents_of, keys_of, stack_rows, term_rows
+from vecloom.encoders.terms import StemTable, stack_rows, term_rows
 from vecloom.encoders.words import words
 from vecloom.registry import ModelSpec
 from vecloom.types import SparseRows, TokenCounter
@@ -95,12 +95,12 @@ class Bm25Encoder:
             number = table.__getitem__
             stems = [b"".join(map(number, words(text))) for text in texts]
             lengths = np.fromiter(map(len, stems), dtype=np.int64, count=len(texts)) // 4
-            keys = keys_of(
+            keys = table.packed(
                 np.repeat(np.arange(len(texts)), lengths), np.frombuffer(b"".join(stems), dtype="<u4")
             )
             unique, counts = np.unique(keys, return_counts=True)
             spread = self._k * (1 - self._b + self._b * lengths / self._avg_len)
-            values = counts * (self._k + 1) / (counts + spread[documents_of(unique)])
+            values = counts * (self._k + 1) / (counts + spread[table.unpacked(unique)[0]])
             return *term_rows(len(texts), keys, unique, values, table), lengths
 
 

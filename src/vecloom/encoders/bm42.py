@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vecloom.encoders import TermRows
 from vecloom.encoders.stopwords import stopwords
-from vecloom.encoders.terms import TABLE_WORDS, StemTable, keys_of, term_rows
+from vecloom.encoders.terms import TABLE_WORDS, Packed, StemTable, term_rows
 from vecloom.encoders.tokens import BertTokenizer, TokenRows
 from vecloom.types import SparseRows
 
@@ -66,7 +66,7 @@ class Bm42Words:
 
     def _words_of(
         self, tokens: TokenRows, attention: NDArray[np.float64]
-    ) -> tuple[NDArray[np.uint64], NDArray[np.float64]]:
+    ) -> tuple[Packed, NDArray[np.float64]]:
         """The stem of every kept word with its document, in the order of the text, and the word's weight."""
         self._words.bound()
         real = np.flatnonzero(~self._special[tokens.ids])
@@ -77,11 +77,11 @@ class Bm42Words:
         begins[1:] |= documents[1:] != documents[:-1]
         starts = np.flatnonzero(begins)
         if not len(starts):
-            return np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.float64)
+            return np.zeros(0, dtype=np.uint32), np.zeros(0, dtype=np.float64)
         weights = np.add.reduceat(attention[real], starts)
         stems = self._stems(ids, starts)
         kept = stems != _DROPPED
-        keys = keys_of(documents[starts[kept]], stems[kept])
+        keys = self._words.table.packed(documents[starts[kept]], stems[kept])
         return keys, weights[kept]
 
     def _stems(self, ids: NDArray[np.int32], starts: NDArray[np.int64]) -> NDArray[np.uint32]:

@@ -6,6 +6,7 @@ import sys
 import threading
 from array import array
 from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,11 @@ from vecloom.types import SparseRows
 #: Words remembered before a table starts afresh: some 60 MB.
 TABLE_WORDS = 400_000
 
-_STEM_BITS = np.uint64(32)
-_STEM_MASK = np.uint64(0xFFFFFFFF)
+#: Documents and their stems, as `StemTable.packed` gives them.
+Packed: TypeAlias = NDArray[np.unsignedinteger[Any]]
+
+_ID_BITS = 32
+_ID_MASK = 0xFFFFFFFF
 
 
 class StemTable(dict[bytes, bytes]):
@@ -87,21 +91,26 @@ class StemTable(dict[bytes, bytes]):
         self._id_array = np.zeros(0, dtype=np.uint32)
         self._numbers = {"": b""}  # a word that stemming leaves nothing of
 
+    def packed(self, documents: NDArray[np.int64], stems: NDArray[np.uint32]) -> Packed:
+        """A document (in ascending order) and the number of a stem in it as one number to sort and count by.
 
-def keys_of(documents: NDArray[np.int64], stems: NDArray[np.uint32]) -> NDArray[np.uint64]:
-    """A document and one of its stems as one number that sorts by document first."""
-    return (documents.astype(np.uint64) << _STEM_BITS) | stems
+        Of 32 bits where they suffice, because sorting is what takes the time. Good until a word is added.
+        """
+        width = len(self.stems)
+        if not len(documents) or (int(documents[-1]) + 1) * width < 1 << 32:
+            return documents.astype(np.uint32) * np.uint32(width) + stems
+        return documents.astype(np.uint64) * np.uint64(width) + stems
 
-
-def documents_of(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """The documents of `keys_of`."""
-    return (keys >> _STEM_BITS).astype(np.int64)
+    def unpacked(self, keys: Packed) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The documents and the stems of `packed`."""
+        documents, stems = np.divmod(keys, keys.dtype.type(max(1, len(self.stems))))
+        return documents.astype(np.int64), stems.astype(np.int64)
 
 
 def term_rows(
     count: int,
-    keys: NDArray[np.uint64],
-    unique: NDArray[np.uint64],
+    keys: Packed,
+    unique: Packed,
     values: NDArray[np.float64],
     table: StemTable,
 ) -> tuple[SparseRows, NDArray[np.int64]]:
@@ -111,8 +120,8 @@ def term_rows(
     sorted; ``values``: one for each of ``unique``. Where two stems of a document share an id, the value of
     the one that appears first in the text is overwritten by the later one's, as in FastEmbed.
     """
-    stems = unique & _STEM_MASK
-    places = (unique & ~_STEM_MASK) | table.ids()[stems]
+    documents, stems = table.unpacked(unique)
+    places = (documents << _ID_BITS) | table.ids()[stems]
     order = np.argsort(places)
     last = _last_of_equals(places[order])
     if not last.all():
@@ -120,14 +129,12 @@ def term_rows(
         order = np.lexsort((first_seen, places))
     order = order[last]
     places = places[order]
-    ends = np.searchsorted(places >> _STEM_BITS, np.arange(count, dtype=np.uint64), side="right")
-    indptr = np.zeros(count + 1, dtype=np.int64)
-    indptr[1:] = ends
-    rows = SparseRows(indptr, (places & _STEM_MASK).astype(np.uint32), values[order].astype(np.float32))
-    return rows, stems[order].astype(np.int64)
+    indptr = np.searchsorted(places, np.arange(count + 1, dtype=np.int64) << _ID_BITS)
+    rows = SparseRows(indptr, (places & _ID_MASK).astype(np.uint32), values[order].astype(np.float32))
+    return rows, stems[order]
 
 
-def _last_of_equals(ordered: NDArray[np.uint64]) -> NDArray[np.bool_]:
+def _last_of_equals(ordered: NDArray[np.int64]) -> NDArray[np.bool_]:
     """True for the last of each run of equal values."""
     last = np.ones(len(ordered), dtype=np.bool_)
     np.not_equal(ordered[1:], ordered[:-1], out=last[:-1])
