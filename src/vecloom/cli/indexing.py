@@ -12,7 +12,8 @@ from vecloom.cli.options import IndexOption, ModelsOption, OverlapOption, Tokens
 
 def index(
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="PATH...", help="Folders, files, or a BEIR .jsonl file.")
+        list[Path] | None,
+        typer.Argument(metavar="PATH...", readable=False, help="Folders, files, or a BEIR .jsonl file."),
     ] = None,
     *,
     folder: IndexOption = None,

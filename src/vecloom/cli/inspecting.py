@@ -41,10 +41,13 @@ def status(*, folder: IndexOption = None, json: JsonOption = False) -> None:
 
 
 def chunk(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Folders or files.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", readable=False, help="Folders or files.")],
     *,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="JSON Lines of the chunks (default: stdout).")
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", readable=False, help="JSON Lines of the chunks (default: stdout)."
+        ),
     ] = None,
     models: ModelsOption = None,
     chunk_tokens: TokensOption = None,

@@ -12,11 +12,13 @@ from vecloom.errors import UsageError
 if TYPE_CHECKING:
     from vecloom.index import Index
 
+# ``readable=False``: what may not be read is the job's failure and not wrong usage, so it is left to the job.
 IndexOption = Annotated[
     Path | None,
     typer.Option(
         "--index",
         metavar="DIR",
+        readable=False,
         help="The index's folder. By default the one whose root encloses the working folder.",
     ),
 ]

@@ -33,7 +33,7 @@ def create_index(folder: Path, manifest: Manifest, schema: Schema) -> None:
     require_vacant(folder, manifest)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)
+        folder.chmod(folder.stat().st_mode & 0o700)  # nobody else's, but no more the owner's than it was
     except OSError as error:
         raise StoreError(f"cannot make {folder}: {error.strerror}; name another folder") from None
     with writing(folder, "index"):
