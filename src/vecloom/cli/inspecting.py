@@ -29,7 +29,7 @@ def status(*, folder: IndexOption = None, json: JsonOption = False) -> None:
     if json:
         write_json(asdict(found))
         return
-    write(f"{one_line(found.folder)}: {found.points:,} chunks, {found.bytes / 1e6:,.0f} MB")
+    write(f"{one_line(found.folder)}: {found.points:,} chunks, {found.bytes / 1e6:,.1f} MB")
     write(f"chunks: up to {found.chunk_tokens} tokens, overlap {found.overlap}")
     for name, (root, chunks) in found.sources.items():
         write(f"source {one_line(name)}: {chunks:,} chunks of {one_line(root)}")
