@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -82,20 +83,22 @@ def _fastembed_dense(weights: Path, folder: Path) -> None:
     _tokenizer(weights, folder)
     model = AutoModel.from_pretrained(weights, attn_implementation="eager", add_pooling_layer=False).eval()
     forward = model.forward
-    # The exporter hands its arguments over by position, in an order of its own for methods with many options.
+    # The exporter fills a signature by position, and transformers' own has options between the inputs.
     model.forward = lambda ids, mask, types: forward(ids, mask, types)[0]
     names = ["input_ids", "attention_mask", "token_type_ids"]
     ones = torch.ones(2, 8, dtype=torch.long)
-    torch.onnx.export(
-        model,
-        (ones, ones, torch.zeros_like(ones)),
-        str(folder / "model.onnx"),
-        dynamo=False,
-        opset_version=17,
-        input_names=names,
-        output_names=["last_hidden_state"],
-        dynamic_axes={name: {0: "batch", 1: "tokens"} for name in (*names, "last_hidden_state")},
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of itself and of what it traces
+        torch.onnx.export(
+            model,
+            (ones, ones, torch.zeros_like(ones)),
+            str(folder / "model.onnx"),
+            dynamo=False,
+            opset_version=17,
+            input_names=names,
+            output_names=["last_hidden_state"],
+            dynamic_axes={name: {0: "batch", 1: "tokens"} for name in (*names, "last_hidden_state")},
+        )
 
 
 def _fastembed_bm25(_weights: Path, folder: Path) -> None:
