@@ -75,7 +75,7 @@ def _transformer(weights: Path, folder: Path) -> None:
 
 
 def _fastembed_dense(weights: Path, folder: Path) -> None:
-    """The ONNX export that FastEmbed runs: last hidden state in, mean pooling left to it."""
+    """The ONNX export that FastEmbed runs: the last hidden state; it pools by itself."""
     import torch
     from transformers import AutoModel
 
