@@ -13,6 +13,7 @@ import numpy as np
 from vecloom.engine import Engine, take_rows
 from vecloom.pipeline.points import OPERATION_POINTS, encoded_hash
 from vecloom.pipeline.report import Cut, IndexReport, Listener, Progress
+from vecloom.pipeline.shards import records
 from vecloom.stores.access import ShardAccess
 from vecloom.types import Filter, Record, Vectors
 
@@ -47,10 +48,10 @@ class Backlog:
         return [str(uuid.UUID(bytes=row.tobytes())) for row in rows]
 
 
-def backlog_of(records: Iterable[Record]) -> Backlog:
+def backlog_of(lacking: Iterable[Record]) -> Backlog:
     """Read points (their header, hash and byte span) into a backlog."""
     ids, hashes, lengths = bytearray(), bytearray(), array("q")
-    for record in records:
+    for record in lacking:
         payload = record.payload
         ids += uuid.UUID(record.id).bytes
         hashes += encoded_hash(payload)
@@ -97,7 +98,7 @@ class Filling:
         with self._access.open("index") as store:
             if not store.count(Filter(lacks=names)):
                 return
-            backlog = backlog_of(store.scroll(Filter(lacks=names), _PLAN_FIELDS))
+        backlog = backlog_of(records(self._access, Filter(lacks=names), _PLAN_FIELDS))
         total = len(backlog.ids)
         before = self._report.tokens
         done = 0

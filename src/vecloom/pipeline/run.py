@@ -14,7 +14,7 @@ from vecloom.engine import Engine
 from vecloom.pipeline.filling import Filling
 from vecloom.pipeline.manifest import Manifest, load_manifest
 from vecloom.pipeline.report import IndexReport, Listener, Progress
-from vecloom.pipeline.shards import next_shard, remove_leftovers
+from vecloom.pipeline.shards import next_shard, records, remove_leftovers
 from vecloom.pipeline.states import FileStates
 from vecloom.pipeline.storing import Storing
 from vecloom.sources import ScanOptions
@@ -79,9 +79,8 @@ class Run:
         """The file states: told again by the shard where missing, in doubt where the chunker changed."""
         states = FileStates(self.folder, manifest.uid)
         if states.blank:
-            with self.access.open("index") as store:
-                fields = ("source", "path")
-                states.rebuild({(r.payload["source"], r.payload["path"]) for r in store.scroll(None, fields)})
+            stored = records(self.access, None, ("source", "path"))
+            states.rebuild({(record.payload["source"], record.payload["path"]) for record in stored})
         if manifest.chunker != CHUNKER_VERSION:
             states.doubt_all()
         return states

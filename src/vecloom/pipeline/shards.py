@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -14,7 +15,10 @@ from vecloom.pipeline.states import remove_states
 from vecloom.pipeline.writer import FILE_NAMES as WRITER_FILES
 from vecloom.pipeline.writer import writing
 from vecloom.stores.access import ShardAccess
-from vecloom.types import Schema
+from vecloom.types import Filter, Record, Schema
+
+#: Points read in one visit to the shard: a fraction of a second.
+VISIT_POINTS = 5000
 
 
 def create_index(folder: Path, manifest: Manifest, schema: Schema) -> None:
@@ -61,6 +65,21 @@ def require_vacant(folder: Path, manifest: Manifest) -> None:
     elif not folder.exists():
         return
     raise UsageError(f"{folder} is not empty; name another folder, or open the index that is there")
+
+
+def records(access: ShardAccess, where: Filter | None, fields: Sequence[str]) -> Iterator[Record]:
+    """Points in the order of their ids, read in several visits to the shard, so that others get their turn.
+
+    The caller is the only writer.
+    """
+    after: str | None = None
+    while True:
+        with access.open("index") as store:
+            page = list(store.scroll(where, fields, after=after, limit=VISIT_POINTS))
+        yield from page
+        if len(page) < VISIT_POINTS:
+            return
+        after = page[-1].id
 
 
 def remove_leftovers(folder: Path, manifest: Manifest) -> None:
