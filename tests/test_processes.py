@@ -80,6 +80,33 @@ class Asking:
         )
 
 
+def test_searches_that_are_killed_hold_up_nobody(
+    tmp_path: Path, tiny_environ: dict[str, str], tiny_config: Config
+) -> None:
+    with quick_folder(tmp_path) as place:
+        rng = random.Random(3)
+        tree = ChangingTree(place / "tree", rng)
+        tree.change()
+        vecloom = Commands(tiny_environ, place)
+        folder = place / "index"
+        assert vecloom.run("index", tree.root, "--index", folder).returncode == 0
+        search = ("search", "retry connection", "--index", folder, "--json")
+        started = time.monotonic()
+        assert vecloom.run(*search).returncode == 0
+        took = time.monotonic() - started
+        for _ in range(6):
+            tree.change()
+            child = start_small(vecloom.environ, LIMITS, ["index", tree.root, "--index", folder])
+            with vecloom.start(*search) as asking:
+                time.sleep(rng.uniform(0.5, 1.0) * took)  # what comes before is imports
+                asking.kill()
+            child.join()
+            assert child.exitcode == 0
+            assert asked(vecloom.run(*search).stdout)
+        with Index.open(folder, config=tiny_config) as index:
+            assert differences(contents(index), fresh(place / "clean", tiny_config, tree.root)) == []
+
+
 @pytest.mark.parametrize("more", [(), ("--rebuild",)])
 def test_a_search_beside_a_whole_index_run_is_always_answered(
     more: Sequence[str], tmp_path: Path, tiny_environ: dict[str, str], tiny_config: Config
