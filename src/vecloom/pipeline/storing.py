@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from vecloom.chunking import Chunker
 from vecloom.engine import Engine, take_rows
@@ -17,9 +17,6 @@ from vecloom.sources import File, ScanOptions, Skip, decode, digest, read, scan
 from vecloom.stores import Store
 from vecloom.stores.access import ShardAccess
 from vecloom.types import Filter, Points
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 
