@@ -137,6 +137,18 @@ def test_a_listing_cannot_drive_a_terminal(vecloom: Commands, tree: Path) -> Non
     assert "    a reed \\x1b[31m that is red" in shown.stdout.splitlines()
 
 
+def test_a_terminal_that_lacks_a_character(vecloom: Commands, tree: Path) -> None:
+    (tree / "naïve.txt").write_text("a spindle … and a café\n", "utf-8")
+    assert vecloom.run("index", tree, "--index", "index").returncode == 0
+    vecloom.environ["PYTHONIOENCODING"] = "ascii"
+    search = ("search", "spindle", "--index", "index", "--using", "bm25")
+    shown = vecloom.run(*search)
+    assert shown.returncode == 0 and "tree/na\\xefve.txt:1-1" in shown.stdout
+    assert paths(vecloom.run(*search, "--json")) == {"naïve.txt"}
+    rows = [json.loads(line) for line in vecloom.run("chunk", tree).stdout.splitlines()]
+    assert {row["text"] for row in rows} >= {"a spindle … and a café\n"}
+
+
 def test_a_root_whose_name_cannot_be_decoded(vecloom: Commands, tmp_path: Path) -> None:
     root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/r\xfftree\x1b"))
     root.mkdir()

@@ -168,6 +168,7 @@ def rounds(
         yield Rounds(place, tiny_environ, tiny_config, random.Random(SEED))
 
 
+@pytest.mark.timeout(900)
 def test_kills_at_random_moments_lose_and_double_nothing(rounds: Rounds) -> None:
     rounds.change(WAYS["changes"])
     rounds.start(WAYS["changes"], None)  # what forks the others is imported once

@@ -33,8 +33,9 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; returns the exit code. An error is one line on stderr."""
-    from vecloom.cli.output import say
+    from vecloom.cli.output import escape_what_cannot_be_encoded, say
 
+    escape_what_cannot_be_encoded()
     try:
         app(list(arguments), prog_name="vecloom")
     except VecloomError as error:

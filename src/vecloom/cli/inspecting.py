@@ -60,7 +60,7 @@ def chunk(
     import sys
     from contextlib import nullcontext
 
-    from vecloom.cli.output import counted_skips, json_line, say
+    from vecloom.cli.output import counted_skips, say, write_json
     from vecloom.config import load_config
     from vecloom.index import chunk_trees
     from vecloom.pipeline.manifest import Asked
@@ -91,7 +91,7 @@ def chunk(
                     "language": document.language or "",
                     "text": piece.text,
                 }
-                file.write(json_line(record))
+                write_json(record, file)
     say(f"{documents:,} files, {chunks:,} chunks{f'; skipped: {counted_skips(skips)}' if skips else ''}")
 
 

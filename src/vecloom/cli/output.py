@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from textwrap import dedent
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from vecloom.sources.paths import printable as escaped
 from vecloom.types import Hit
@@ -43,15 +44,17 @@ def write(text: str) -> None:
     sys.stdout.write(printable(text) + "\n")
 
 
-def write_json(record: Mapping[str, Any]) -> None:
-    """One object, one line, on stdout."""
-    sys.stdout.write(json_line(record))
+def write_json(record: Mapping[str, Any], file: TextIO | None = None) -> None:
+    r"""One object, one line, on stdout or in ``file``; all control characters are escaped (``\u001b``)."""
+    target = file or sys.stdout
+    said = json.dumps(record, ensure_ascii=(target.encoding or "utf-8").lower() != "utf-8")
+    target.write(_OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", said) + "\n")
 
 
-def json_line(record: Mapping[str, Any]) -> str:
-    r"""An object as one line of JSON, control characters of all kinds escaped (``\u001b``)."""
-    said = json.dumps(record, ensure_ascii=False)
-    return _OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", said) + "\n"
+def escape_what_cannot_be_encoded() -> None:
+    r"""Let stdout show ``\u2026`` where its encoding lacks a character, as stderr does anyway."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def printable(text: str) -> str:
