@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vecloom.cli.options import IndexOption, ModelsOption, OverlapOption, TokensOption, names_of
+
+
+#: How far an index run stands back (0 to 19) behind what people wait for, searches beside it above all.
+_NICENESS = 5
 
 
 def index(
@@ -62,6 +67,7 @@ def index(
         name_sources({}, paths, source)  # what cannot be indexed is refused before anything is made
     place = folder or (index_for_roots(config, paths) if paths else index_for_search(config, Path.cwd()))
     asked = Asked(tuple(names_of(models)), chunk_tokens, overlap)
+    _step_back()
     with progress() as listener:
         if rebuild and (place / FILE_NAME).exists():
             report = Index.rebuild(
@@ -74,3 +80,10 @@ def index(
     say(f'index: {place}; ask it with: vecloom search "..."')
     if strict and report.problems:
         raise typer.Exit(1)
+
+
+def _step_back() -> None:
+    """Lower this process's priority, and so that of the threads it will start."""
+    if hasattr(os, "setpriority"):
+        now = os.getpriority(os.PRIO_PROCESS, 0)
+        os.setpriority(os.PRIO_PROCESS, 0, max(now, _NICENESS))
