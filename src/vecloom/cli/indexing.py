@@ -10,7 +10,6 @@ import typer
 
 from vecloom.cli.options import IndexOption, ModelsOption, OverlapOption, TokensOption, names_of
 
-
 #: How far an index run stands back (0 to 19) behind what people wait for, searches beside it above all.
 _NICENESS = 5
 
