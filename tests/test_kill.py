@@ -188,8 +188,12 @@ def test_kills_at_random_moments_lose_and_double_nothing(rounds: Rounds) -> None
     for name, share in plan:
         way = WAYS[name]
         moment = share * took[name]
+        if rounds.rng.random() < 0.2:  # two in a row
+            rounds.change(WAYS["changes"])
+            rounds.start(WAYS["changes"], rounds.rng.random() * took["changes"])
         rounds.change(way)
-        while rounds.start(way, moment)[0] == 0:  # it had ended: again, and sooner
+        while (code := rounds.start(way, moment)[0]) != -signal.SIGKILL:  # it had ended: again, and sooner
+            assert code == 0 and rounds.check(way) == [], f"{name!r} ended with {code}"
             moment *= 0.8
             rounds.change(way)
         reached[rounds.reached(way)] += 1
