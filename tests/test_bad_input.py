@@ -211,6 +211,15 @@ def test_what_may_not_be_read_is_counted_and_what_is_stored_of_it_stays(
     assert paths(hits) == {"closed/inner.txt", "file.txt"}
 
 
+def test_records_that_may_not_be_read_stay(vecloom: Commands, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text('{"_id": "d1", "text": "a heddle"}\n', "utf-8")
+    assert vecloom.run("index", corpus, "--index", "index").returncode == 0
+    corpus.chmod(0)
+    one_line(vecloom.run("index", corpus, "--index", "index", preexec_fn=mind_modes), 1, str(corpus), "read")
+    assert paths(vecloom.run("search", "heddle", "--index", "index", "--using", "bm25", "--json")) == {"d1"}
+
+
 def test_folders_that_may_not_be_read_or_written_are_named(
     vecloom: Commands, tree: Path, tmp_path: Path
 ) -> None:

@@ -109,8 +109,9 @@ def test_wrong_usage_is_2_and_makes_nothing(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--limit", "0"], "count from 1, not 0"),
-        (["--per-file", "0"], "count from 1, not 0"),
+        (["--limit", "0"], "limit is 1 to 1000"),
+        (["--limit", "99999999999999999999"], "limit is 1 to 1000"),
+        (["--per-file", "0"], "per-file from 1; not 10, 0"),
         (["--using", "bogus"], "bogus"),
         (["--using", "bge-m3"], "no vector 'bge-m3'"),
         (["--weight", "bm25"], "KEY=VALUE"),
@@ -248,8 +249,11 @@ def test_a_search_says_which_legs_are_not_complete(vecloom: Vecloom, tree: Path,
     vecloom("index", tree, "--index", "index")
     record(tmp_path / "index", incomplete=("qdrant-minilm",))
     done = vecloom("search", "weave", "--index", "index", "--json")
-    assert done.rows and "still being filled: qdrant-minilm" in done.err
-    assert re.search(r"qdrant-minilm: \d+, still being filled", vecloom("status", "--index", "index").out)
+    assert done.rows and "not complete yet: qdrant-minilm" in done.err
+    assert "writer: none; vecloom index goes on" in vecloom("status", "--index", "index").out
+    record(tmp_path / "index", incomplete=(), unfinished=("project",))
+    assert "not complete yet: project" in vecloom("search", "weave", "--index", "index").err
+    assert "not read to the end" in vecloom("status", "--index", "index").out
 
 
 def test_status_in_json_and_for_a_person(vecloom: Vecloom, tree: Path) -> None:
@@ -260,6 +264,7 @@ def test_status_in_json_and_for_a_person(vecloom: Vecloom, tree: Path) -> None:
         "points",
         "vectors",
         "incomplete",
+        "unfinished",
         "sources",
         "models",
         "chunk_tokens",

@@ -13,7 +13,14 @@ import pytest
 from stored import contents, fresh
 from tiny_bert import make_tiny_bert
 from vecloom.config import Config, load_config
-from vecloom.errors import IndexFormatError, IndexMismatchError, StoreBusyError, UsageError, VecloomError
+from vecloom.errors import (
+    IndexFormatError,
+    IndexMismatchError,
+    StoreBusyError,
+    StoreError,
+    UsageError,
+    VecloomError,
+)
 from vecloom.index import Index
 from vecloom.pipeline.manifest import Asked, load_manifest
 from vecloom.pipeline.report import Progress
@@ -292,3 +299,95 @@ def test_an_unreadable_model_row_stops_before_anything_is_made(tmp_path: Path, t
 def test_stored_vectors_are_of_unit_length(tree: Path, tmp_path: Path, tiny_config: Config) -> None:
     for _, vectors in fresh(tmp_path / "index", tiny_config, tree).values():
         assert np.linalg.norm(vectors["qdrant-minilm"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_further_model_that_cannot_be_used_changes_nothing(
+    tree: Path, tmp_path: Path, tiny_config: Config
+) -> None:
+    folder = tmp_path / "index"
+    with Index.create(folder, config=tiny_config) as index:
+        index.add(tree)
+    before = (folder / "index.json").read_text("utf-8")
+    with pytest.raises(UsageError, match="backend torch"):
+        Index.prepare(folder, Asked(("minilm", "bm42", "bm25", "nomic-coderank")), config=tiny_config)
+    assert (folder / "index.json").read_text("utf-8") == before
+    with pytest.raises(UsageError, match="backend torch"):
+        Index.create(tmp_path / "other", ["bge-m3"], config=tiny_config)
+    assert not (tmp_path / "other").exists()
+
+
+def test_an_open_index_follows_what_others_change(tree: Path, tmp_path: Path, tiny_config: Config) -> None:
+    folder = tmp_path / "index"
+    with Index.create(folder, ["bm25"], chunk_tokens=128, config=tiny_config) as old:
+        old.add(tree)
+        Index.rebuild(folder, Asked(("bm25", "minilm"), chunk_tokens=64), config=tiny_config)
+        assert set(old.search("weave")[0].legs) == {"bm25", "qdrant-minilm"}
+        (tree / "new.md").write_text("# New\n\n" + "Some more words to cut.\n" * 60, "utf-8")
+        report = old.add(tree)
+        assert report.new > 1 and 0 < report.encoded["qdrant-minilm"] <= report.new
+        clean = tmp_path / "clean"
+        with Index.create(clean, ["bm25", "minilm"], chunk_tokens=64, config=tiny_config) as fresh_index:
+            fresh_index.add(tree)
+            assert contents(old) == contents(fresh_index)
+
+
+def test_a_rebuild_inside_its_tree_does_not_index_the_index(tree: Path, tiny_config: Config) -> None:
+    with Index.create(tree / "idx", config=tiny_config) as index:
+        points = index.add(tree).points
+    assert Index.rebuild(tree / "idx", Asked(), config=tiny_config).points == points
+
+
+def test_words_are_searched_without_the_other_models_files(
+    tree: Path, tmp_path: Path, tiny_config: Config
+) -> None:
+    folder = tmp_path / "index"
+    with Index.create(folder, config=tiny_config) as index:
+        index.add(tree)
+    nothing = {str(spec.weights_id): tmp_path / "gone" for spec in tiny_config.models}
+    with Index.open(folder, config=replace(tiny_config, folders=nothing)) as index:
+        assert index.search("weave", using=["bm25"])[0].path == "docs/guide.md"
+        with pytest.raises(VecloomError):
+            index.search("weave")
+
+
+def test_a_search_with_other_weights_is_refused(tree: Path, tiny_home: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(tiny_home, home)
+    config = load_config(file=home / "config.toml", data_dir=tmp_path, cache_dir=home / "cache", environ={})
+    with Index.create(tmp_path / "index", config=config) as index:
+        index.add(tree)
+    make_tiny_bert(home / "tiny", max_position_embeddings=500)
+    with Index.open(tmp_path / "index", config=config) as index:
+        with pytest.raises(IndexMismatchError, match="files of"):
+            index.search("weave")
+        assert index.search("weave", using=["bm25"])
+
+
+def test_a_name_is_not_taken_from_a_root_that_is_there(
+    tree: Path, tmp_path: Path, tiny_config: Config
+) -> None:
+    (tmp_path / "other").mkdir()
+    with Index.create(tmp_path / "index", config=tiny_config) as index:
+        index.add(tree)
+        with pytest.raises(UsageError, match="is the source tree already"):
+            index.add(tree, source="again")
+        with pytest.raises(UsageError, match="still there"):
+            index.add(tmp_path / "other", source="tree")
+
+
+def test_damage_found_late_in_the_file_cache_is_said_and_mended(
+    tree: Path, tmp_path: Path, tiny_config: Config
+) -> None:
+    for number in range(300):
+        (tree / f"file{number}.md").write_text(f"# {number}\n", "utf-8")
+    with Index.create(tmp_path / "index", config=tiny_config) as index:
+        index.add(tree)
+        before = contents(index)
+        path = tmp_path / "index" / "files.db"
+        data = bytearray(path.read_bytes())
+        data[8192:] = b"\xff" * (len(data) - 8192)
+        path.write_bytes(bytes(data))
+        with pytest.raises(StoreError, match="run again"):
+            index.add(tree)
+        assert not index.add(tree).encoded
+        assert contents(index) == before

@@ -106,7 +106,7 @@ def test_a_query_without_a_known_word_is_answered_by_the_other_leg(store: Client
     ("arguments", "said"),
     [
         ({"text": " "}, "empty"),
-        ({"text": "x", "limit": 0}, "from 1"),
+        ({"text": "x", "limit": 0}, "limit is 1 to"),
         ({"text": "x", "fusion": "sum"}, "rrf, dbsf, weighted"),
         ({"text": "x", "weights": {"dense": float("nan")}}, "not below 0"),
         ({"text": "x", "filters": {"colour": ("red",)}}, "path, language, kind, source"),

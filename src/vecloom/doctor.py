@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vecloom.config import Config, load_config
-from vecloom.errors import VecloomError
+from vecloom.errors import VecloomError, WeightsError
 from vecloom.registry import DEFAULT_MODELS
 from vecloom.version import __version__
 
@@ -47,7 +47,7 @@ def examine(config: Config | None = None) -> list[Finding]:
         return [Finding("config", False, str(error))]
     findings = [
         Finding("vecloom", True, f"{__version__}, Python {platform.python_version()}, {platform.platform()}"),
-        Finding("packages", True, ", ".join(_versions())),
+        _attempt("packages", lambda: ", ".join(_versions())),
         Finding("processor", True, _processor()),
         Finding("config", True, f"{config.file}{'' if config.file.is_file() else ' (none, defaults)'}"),
     ]
@@ -92,16 +92,18 @@ def _folder(name: str, path: Path) -> Finding:
 
 
 def _weights(config: Config) -> str:
-    """The default models' files; they are fetched by the first run, so that they are absent is no fault."""
+    """Encode a line with the default models, whose files must be here: nothing is fetched to examine."""
+    from vecloom.engine import Engine
+    from vecloom.pipeline.setup import encoders_for
     from vecloom.weights import Weights
 
     weights = Weights(config)
-    said = []
-    for spec in config.registry().select(DEFAULT_MODELS):
-        if spec.weights_id:
-            place = weights.cached(spec)
-            said.append(f"{spec.key}: {place or 'not here yet, the first run fetches them'}")
-    return "; ".join(said)
+    specs = config.registry().select(DEFAULT_MODELS)
+    missing = [spec.key for spec in specs if spec.weights_id and weights.cached(spec) is None]
+    if missing:
+        raise WeightsError(f"the files of {', '.join(missing)} are not here; fetch them: vecloom models pull")
+    vectors, _ = Engine(encoders_for(specs, config)).encode_documents(["The loom weaves."])
+    return f"a line encoded as {', '.join(vectors)}"
 
 
 def _grammars() -> str:

@@ -18,13 +18,13 @@ class Engine:
     """The encoders of an index, asked by vector name."""
 
     def __init__(self, encoders: Iterable[Encoder]) -> None:
-        self._encoders = tuple(encoders)
-        self.names = tuple(name for encoder in self._encoders for name in encoder.names)
+        self.encoders = tuple(encoders)
+        self.names = tuple(name for encoder in self.encoders for name in encoder.names)
 
     @property
     def passes(self) -> tuple[tuple[str, ...], ...]:
         """The vector names, grouped by the pass that yields them."""
-        return tuple(encoder.names for encoder in self._encoders)
+        return tuple(encoder.names for encoder in self.encoders)
 
     def encode_documents(
         self, texts: Sequence[str], names: Sequence[str] | None = None
@@ -90,7 +90,7 @@ class Engine:
         unknown = [name for name in asked if name not in self.names]
         if unknown:
             raise UsageError(f"no model gives the vector {unknown[0]!r}; there are {', '.join(self.names)}")
-        pairs = ((e, tuple(name for name in e.names if name in asked)) for e in self._encoders)
+        pairs = ((e, tuple(name for name in e.names if name in asked)) for e in self.encoders)
         return [(encoder, wanted) for encoder, wanted in pairs if wanted]
 
 

@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -38,7 +37,6 @@ from vecloom.types import Chunk, Document, Filter, Hit
 
 if TYPE_CHECKING:
     from vecloom.chunking import Chunker
-    from vecloom.encoders import Encoder
     from vecloom.stores.edge import EdgeStore
 
 #: Takes lines that a person should see, such as what is being fetched.
@@ -56,14 +54,16 @@ _REBUILD = "rebuild"
 class IndexStatus:
     """What an index holds.
 
-    ``vectors``: name -> how many of the ``points`` have it. ``incomplete``: names that an index run has not
-    finished. ``sources``: name -> (root, points). ``writer``: who indexes right now and how far that is.
+    ``vectors``: name -> how many of the ``points`` have it. ``incomplete``: names that some points lack.
+    ``unfinished``: sources that were not read to the end. ``sources``: name -> (root, points). ``writer``:
+    who indexes right now and how far that is.
     """
 
     folder: str
     points: int
     vectors: Mapping[str, int]
     incomplete: tuple[str, ...]
+    unfinished: tuple[str, ...]
     sources: Mapping[str, tuple[str, int]]
     models: tuple[str, ...]
     chunk_tokens: int
@@ -85,7 +85,8 @@ class Index:
         self._registry = config.registry()
         self._manifest = manifest
         self._notice = notice
-        self._access: ShardAccess = ShardAccess(folder, self._open_shard, idle=IDLE_SECONDS)
+        self._engines: dict[tuple[str, ...], Engine] = {}
+        self._access = ShardAccess(folder, self._open_shard, idle=IDLE_SECONDS)
 
     @classmethod
     def create(
@@ -113,7 +114,7 @@ class Index:
         manifest = new_manifest(config.registry(), Asked(tuple(models), chunk_tokens, overlap))
         require_vacant(path, manifest)
         index = cls(path, config, manifest, notice)
-        create_index(path, index._pinned(), manifest.schema(config.registry()))
+        create_index(path, index._ready(), manifest.schema(config.registry()))
         return index
 
     @classmethod
@@ -164,7 +165,8 @@ class Index:
         wanted = changed(index._manifest, index._registry, asked)
         if wanted != index._manifest:
             with writing(index.folder, "add a model"):
-                changed(load_manifest(index.folder), index._registry, asked).save(index.folder)
+                wanted = changed(load_manifest(index.folder), index._registry, asked)
+                cls(index.folder, index._config, wanted, notice)._ready().save(index.folder)
             return cls.open(folder, config=config, notice=notice)
         return index
 
@@ -204,14 +206,14 @@ class Index:
                 raise UsageError(f"{root}, the root of {name}, is gone; forget it first: --remove {name}")
         with writing(path, "index --rebuild") as progress:
             side = path / _REBUILD
-            wanted = cls(path, config, new_manifest(config.registry(), asked), notice)._pinned()
+            wanted = cls(path, config, new_manifest(config.registry(), asked), notice)._ready()
             begun = _readable(side)
             if begun is None or not begun.same_settings(wanted) or not (side / begun.shard).is_dir():
                 shutil.rmtree(side, ignore_errors=True)
             with cls.prepare(side, asked, config=config, notice=notice) as index:
                 for name in index.sources.keys() - sources.keys():
                     index.remove(name)
-                report = index._store(sources, both(listener, progress))
+                report = index._store(sources, both(listener, progress), path)
             adopt(path, side)
         return report
 
@@ -235,35 +237,49 @@ class Index:
 
     @property
     def incomplete(self) -> tuple[str, ...]:
-        """Vector names that an index run has begun and not finished: their legs miss some points."""
+        """Vector names that some points lack: an index run is filling them, or was stopped."""
         return load_manifest(self.folder).incomplete
+
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        """Sources that an index run has begun to read and not read to the end."""
+        return load_manifest(self.folder).unfinished
 
     @property
     def specs(self) -> tuple[ModelSpec, ...]:
         """The rows of `models`."""
         return self._manifest.specs(self._registry)
 
-    @cached_property
-    def _encoders(self) -> list[Encoder]:
-        return encoders_for(self.specs, self._config, self._notice)
+    def _load(self) -> Manifest:
+        """The manifest as it is now: another process may have added a model, or made the index anew."""
+        manifest = load_manifest(self.folder)
+        if not manifest.same_settings(self._manifest):
+            self._engines.clear()
+        self._manifest = manifest
+        return manifest
 
-    @cached_property
-    def _engine(self) -> Engine:
-        return Engine(self._encoders)
-
-    @cached_property
-    def _chunker(self) -> Chunker:
-        return chunker_for(self.specs, self._encoders, self._manifest.chunk_tokens, self._manifest.overlap)
-
-    def _pinned(self) -> Manifest:
-        """The manifest with the hashes of the models' files, which must be those it was made with.
+    def _engine(self, names: Sequence[str]) -> Engine:
+        """An engine for these vectors, made once; only their models' files are needed.
 
         Raises:
             IndexMismatchError: a model's files are others than the index was made with.
+            WeightsError: they cannot be had.
         """
+        wanted = tuple(names)
+        if wanted not in self._engines:
+            specs = [spec for spec in self.specs if spec.vector_name in wanted]
+            engine = Engine(encoders_for(specs, self._config, self._notice))
+            self._pinned(wanted)
+            self._engines[wanted] = engine
+        return self._engines[wanted]
+
+    def _pinned(self, names: Sequence[str]) -> Manifest:
+        """The manifest with the hashes of these models' files, which must be those it was made with."""
         models = []
         for record, spec in zip(self._manifest.models, self.specs, strict=True):
-            found = weights_hash(spec, self._config, self._notice)
+            found = record.weights_hash
+            if record.vector_name in names:
+                found = weights_hash(spec, self._config, self._notice)
             if record.weights_hash not in ("", found):
                 raise IndexMismatchError(
                     f"the files of {record.name} are not those that the index was made with; bring those "
@@ -276,8 +292,8 @@ class Index:
         """Open the shard that is current now: called with the shard's lock held."""
         from vecloom.stores.edge import EdgeStore
 
-        self._manifest = load_manifest(self.folder)
-        return EdgeStore.open(self.folder / self._manifest.shard, self._manifest.schema(self._registry))
+        manifest = load_manifest(self.folder)
+        return EdgeStore.open(self.folder / manifest.shard, manifest.schema(self._registry))
 
     def add(
         self, *roots: str | os.PathLike[str], source: str | None = None, listener: Listener = quiet
@@ -293,15 +309,27 @@ class Index:
             WeightsError: a model's files cannot be had.
         """
         with writing(self.folder, f"index {' '.join(str(root) for root in roots)}") as progress:
-            self._manifest = load_manifest(self.folder)
-            return self._store(name_sources(self._manifest.sources, roots, source), both(listener, progress))
+            named = name_sources(self._load().sources, roots, source)
+            return self._store(named, both(listener, progress), self.folder)
 
-    def _store(self, sources: Mapping[str, Path], listener: Listener) -> IndexReport:
-        engine, chunker = self._engine, self._chunker
-        self._pinned().save(self.folder)
+    def _ready(self) -> Manifest:
+        """The manifest of an index to be made, or given a model, once the models' files are here."""
+        self._engine(self._names)
+        return self._pinned(self._names)
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(record.vector_name for record in self._manifest.models)
+
+    def _store(self, sources: Mapping[str, Path], listener: Listener, home: Path) -> IndexReport:
+        """Index trees; ``home`` is the folder of the index that a user knows."""
+        engine = self._engine(self._names)
+        chunker = chunker_for(self.specs, engine, self._manifest.chunk_tokens, self._manifest.overlap)
+        self._pinned(self._names).save(self.folder)
+        exclude = (home, self._config.data_dir, self._config.cache_dir)
         instant = instant_names(self.specs)
-        report = Run(self.folder, self._access, engine, chunker, instant, listener).store(sources)
-        self._manifest = load_manifest(self.folder)
+        report = Run(self.folder, self._access, engine, chunker, instant, exclude, listener).store(sources)
+        self._load()
         return report
 
     def remove(self, source: str) -> int:
@@ -311,12 +339,12 @@ class Index:
             UsageError: the index has no source of this name.
         """
         with writing(self.folder, f"index --remove {source}"):
-            self._manifest = load_manifest(self.folder)
+            self._load()
             if source not in self._manifest.sources:
                 have = ", ".join(self._manifest.sources) or "none"
                 raise UsageError(f"the index has no source {source!r}; it has {have}")
             deleted = remove_source(self.folder, self._access, source)
-            self._manifest = load_manifest(self.folder)
+            self._load()
             return deleted
 
     def search(
@@ -327,14 +355,14 @@ class Index:
         using: Sequence[str] = (),
         fusion: FusionName = "rrf",
         weights: Mapping[str, float] | None = None,
-        filters: Mapping[str, Sequence[str]] | None = None,
+        filters: Mapping[str, str | Sequence[str]] | None = None,
         per_file: int = 1,
     ) -> list[Hit]:
         """The best chunks for a question, best first.
 
         ``using`` and ``weights`` take keys, aliases or vector names of the index's models. ``filters``: path
-        (globs), language, kind, source -> values of which one must match. ``per_file``: after that many
-        chunks a file's others come only once other files run out.
+        (globs), language, kind, source -> a value, or several of which one must match. ``per_file``: after
+        that many chunks a file's others come only once other files run out.
 
         Raises:
             UsageError: an empty query, an unknown name, fusion or filter.
@@ -346,10 +374,11 @@ class Index:
             tuple(map(self._vector_name, using)),
             fusion,
             {self._vector_name(name): weight for name, weight in (weights or {}).items()},
-            {key: tuple(values) for key, values in (filters or {}).items()},
+            {key: _values(values) for key, values in (filters or {}).items()},
             per_file,
         )
-        vectors = self._engine.encode_queries([text], query.names(self._manifest.schema(self._registry)))
+        names = query.names(self._load().schema(self._registry))
+        vectors = self._engine(names).encode_queries([text], names)
         with self._access.open("search") as store:
             return search(store, query, vectors)
 
@@ -369,6 +398,7 @@ class Index:
             points=points,
             vectors=vectors,
             incomplete=manifest.incomplete,
+            unfinished=manifest.unfinished,
             sources={name: (root, chunks.get(name, 0)) for name, root in manifest.sources.items()},
             models=self.models,
             chunk_tokens=manifest.chunk_tokens,
@@ -380,6 +410,10 @@ class Index:
     def close(self) -> None:
         """Let go of the shard."""
         self._access.close()
+
+
+def _values(values: str | Sequence[str]) -> tuple[str, ...]:
+    return (values,) if isinstance(values, str) else tuple(values)
 
 
 def _readable(folder: Path) -> Manifest | None:
@@ -401,7 +435,8 @@ def chunk_trees(
     """
     manifest = new_manifest(config.registry(), asked)
     specs = manifest.specs(config.registry())
-    chunker = chunker_for(specs, encoders_for(specs, config), manifest.chunk_tokens, manifest.overlap)
+    engine = Engine(encoders_for(specs, config))
+    chunker = chunker_for(specs, engine, manifest.chunk_tokens, manifest.overlap)
     return _chunked(name_sources({}, roots, None), chunker)
 
 

@@ -104,11 +104,23 @@ class ModelSpec:
 
     @property
     def settings_hash(self) -> str:
-        """16 hex digits over all that changes this row's vectors for a given text.
+        """16 hex digits over all of the row that changes its vectors for a given text.
 
-        A stored vector is kept only while the text and this hash stay the same.
+        A stored vector is kept only while the text and this hash stay the same. Which files the row means is
+        compared by their contents, so that pinning a revision or sha256 changes nothing here.
         """
-        said = asdict(replace(self, golden=None, wheel=None, aliases=(), recommended_batch=0, licence=""))
+        said = asdict(
+            replace(
+                self,
+                golden=None,
+                wheel=None,
+                aliases=(),
+                recommended_batch=0,
+                licence="",
+                files=(),
+                revision=None,
+            )
+        )
         canonical = json.dumps(said, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 

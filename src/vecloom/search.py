@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+#: How many hits can be asked for: each leg fetches ten times as many candidates.
+MOST_HITS = 1000
+
 #: Keys that ``--filter`` takes. ``path`` is a glob, the others are compared whole.
 FILTER_KEYS = ("path", "language", "kind", "source")
 
@@ -44,8 +47,8 @@ class Query:
     def __post_init__(self) -> None:
         if not self.text.strip():
             raise UsageError("the query is empty; say what to look for")
-        if self.limit < 1 or self.per_file < 1:
-            raise UsageError(f"limit and per-file count from 1, not {min(self.limit, self.per_file)}")
+        if not 1 <= self.limit <= MOST_HITS or self.per_file < 1:
+            raise UsageError(f"limit is 1 to {MOST_HITS}, per-file from 1; not {self.limit}, {self.per_file}")
         if self.fusion not in get_args(FusionName):
             raise UsageError(
                 f"no fusion is called {self.fusion!r}; there are {', '.join(get_args(FusionName))}"
@@ -95,6 +98,7 @@ def path_pattern(glob: str) -> re.Pattern[str]:
     ``*`` and ``?`` stay within a folder, ``**`` crosses folders; a glob without an inner slash matches at
     any depth; a folder stands for all that is below it.
     """
+    glob = glob.removeprefix("./")
     body = glob.strip("/")
     anywhere = "" if "/" in body or glob.startswith("/") else "(?:.*/)?"
     return re.compile(f"{anywhere}{glob_regex(body)}(?:/.*)?", re.DOTALL)
@@ -119,7 +123,8 @@ def resolve_filter(store: Store, filters: Mapping[str, tuple[str, ...]]) -> Filt
 def search(store: Store, query: Query, vectors: Mapping[str, Vectors]) -> list[Hit]:
     """The best hits of ``query``, whose encoded form is row 0 of ``vectors`` (by vector name)."""
     where = resolve_filter(store, query.filters)
-    legs = legs_of(vectors, query.names(store.schema))
+    # Another process may have added a vector since the query was encoded.
+    legs = legs_of(vectors, [name for name in query.names(store.schema) if name in vectors])
     if where is None or not legs:
         return []
     lists = store.search(legs, where if query.filters else None, query.depth, _FILE_FIELDS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import typer
@@ -26,13 +25,8 @@ app.add_typer(models.app, name="models")
 app.command("doctor")(inspecting.doctor)
 
 
-def main() -> None:
-    """Run the command line and exit: 0 done, 1 not done, 2 usage, 130 Ctrl-C."""
-    sys.exit(run(sys.argv[1:]))
-
-
 def run(arguments: Sequence[str]) -> int:
-    """Run one command; returns the exit code. An error is one line on stderr."""
+    """Run one command; returns the exit code (0 done, 1 not done, 2 usage, 130 Ctrl-C)."""
     from vecloom.cli.output import escape_what_cannot_be_encoded, say
 
     escape_what_cannot_be_encoded()
@@ -47,6 +41,7 @@ def run(arguments: Sequence[str]) -> int:
         return 1
     except SystemExit as stop:
         if stop.code == 130:
-            say("vecloom: stopped; what was stored stays, and the next run goes on from there")
+            kept = "; what was stored stays, and the next run goes on from there"
+            say(f"vecloom: stopped{kept if arguments[:1] == ['index'] else ''}")
         return stop.code if isinstance(stop.code, int) else 0
     return 0

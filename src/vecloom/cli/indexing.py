@@ -57,14 +57,20 @@ def index(
     for key in config.registry().replaced:
         say(f"vecloom: {config.file} replaces the built-in row of {key}")
     if remove is not None:
+        if paths or rebuild or source or models or chunk_tokens or overlap:
+            raise UsageError("--remove stands alone: it takes no PATH and no other setting than --index")
         with Index.open(folder or index_for_search(config, Path.cwd()), config=config) as opened:
             say(f"{remove}: {opened.remove(remove):,} chunks deleted")
         return
     if not paths and not rebuild:
         raise UsageError("name a PATH to index, or a source to --remove")
+    if not paths and source:
+        raise UsageError(f"--source {source} names the source of a PATH; name that too")
     if paths:
         name_sources({}, paths, source)  # what cannot be indexed is refused before anything is made
     place = folder or (index_for_roots(config, paths) if paths else index_for_search(config, Path.cwd()))
+    if not paths and not (place / FILE_NAME).exists():
+        raise UsageError(f"{place} holds no index to rebuild; name a PATH to index")
     asked = Asked(tuple(names_of(models)), chunk_tokens, overlap)
     _step_back()
     with progress() as listener:

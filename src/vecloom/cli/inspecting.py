@@ -32,12 +32,13 @@ def status(*, folder: IndexOption = None, json: JsonOption = False) -> None:
     write(f"{one_line(found.folder)}: {found.points:,} chunks, {found.bytes / 1e6:,.1f} MB")
     write(f"chunks: up to {found.chunk_tokens} tokens, overlap {found.overlap}")
     for name, (root, chunks) in found.sources.items():
-        write(f"source {one_line(name)}: {chunks:,} chunks of {one_line(root)}")
+        state = ", not read to the end" if name in found.unfinished else ""
+        write(f"source {one_line(name)}: {chunks:,} chunks of {one_line(root)}{state}")
     for name, points in found.vectors.items():
         share = "" if points == found.points else f" of {found.points:,}, {points / found.points:.0%}"
-        state = ", still being filled" if name in found.incomplete else ""
-        write(f"vector {name}: {points:,}{share}{state}")
-    write(f"writer: {one_line(found.writer)}" if found.writer else "writer: none")
+        write(f"vector {name}: {points:,}{share}")
+    idle = "none; vecloom index goes on" if found.unfinished or found.incomplete else "none"
+    write(f"writer: {one_line(found.writer) or idle}")
 
 
 def chunk(

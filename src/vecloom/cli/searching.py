@@ -54,8 +54,8 @@ def search(
             filters=pairs_of(where or [], "--filter"),
             per_file=per_file,
         )
-        if index.incomplete:
-            say(f"vecloom: still being filled: {', '.join(index.incomplete)} (vecloom status)")
+        if partial := [*index.unfinished, *index.incomplete]:
+            say(f"vecloom: not complete yet: {', '.join(partial)} (see vecloom status)")
         if json:
             for hit in hits:
                 write_json(hit_record(hit))

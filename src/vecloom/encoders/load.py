@@ -27,7 +27,7 @@ def load_encoders(
     """
     passes: dict[object, list[ModelSpec]] = {}
     for spec in specs:
-        _check_backend(spec)
+        check_backend(spec)
         passes.setdefault(_pass_of(spec), []).append(spec)
     return [
         Bm25Encoder(rows[0])
@@ -41,7 +41,12 @@ def _pass_of(spec: ModelSpec) -> object:
     return spec.shared_pass or spec.key, spec.weights or spec.hub_id, spec.recommended_tokens, spec.max_tokens
 
 
-def _check_backend(spec: ModelSpec) -> None:
+def check_backend(spec: ModelSpec) -> None:
+    """Refuse a row that this version cannot encode with.
+
+    Raises:
+        UsageError: it needs another backend.
+    """
     if "native" in spec.backends and spec.kind == "sparse":
         return
     if "onnx" in spec.backends and spec.kind in ("dense", "sparse"):

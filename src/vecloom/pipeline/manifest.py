@@ -11,6 +11,7 @@ from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from vecloom.encoders.load import check_backend
 from vecloom.errors import IndexFormatError, IndexMismatchError, StoreError, StoreFullError, UsageError
 from vecloom.registry import DEFAULT_MODELS, ModelSpec, Registry
 from vecloom.types import Schema
@@ -48,8 +49,8 @@ class ModelRecord:
 class Manifest:
     """What an index was made with.
 
-    ``sources``: name -> absolute root (kept on this machine only). ``incomplete``: vector names that an
-    index run has not finished filling.
+    ``sources``: name -> absolute root (kept on this machine only). ``unfinished``: sources that an index run
+    began to read and has not read to the end. ``incomplete``: vector names that some points lack.
     """
 
     models: tuple[ModelRecord, ...]
@@ -63,6 +64,7 @@ class Manifest:
     shard: str = "shard-1"
     sources: Mapping[str, str] = field(default_factory=dict)
     incomplete: tuple[str, ...] = ()
+    unfinished: tuple[str, ...] = ()
 
     def specs(self, registry: Registry) -> tuple[ModelSpec, ...]:
         """The rows of the recorded models.
@@ -149,8 +151,8 @@ def load_manifest(folder: Path) -> Manifest:
                 f'upgrade with pip install -U vecloom, or make it anew with "vecloom index --rebuild"'
             )
         models = tuple(ModelRecord(**model) for model in said.pop("models"))
-        incomplete = tuple(said.pop("incomplete"))
-        return Manifest(models=models, incomplete=incomplete, **said)
+        incomplete, unfinished = (tuple(said.pop(name)) for name in ("incomplete", "unfinished"))
+        return Manifest(models=models, incomplete=incomplete, unfinished=unfinished, **said)
     except FileNotFoundError:
         raise IndexFormatError(f'{folder} holds no index; make one with "vecloom index PATH"') from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -177,6 +179,8 @@ def new_manifest(registry: Registry, asked: Asked) -> Manifest:
     """
     names = asked.models or DEFAULT_MODELS
     specs = registry.select(names)
+    for spec in specs:
+        check_backend(spec)
     tokens = default_tokens(specs) if asked.chunk_tokens is None else asked.chunk_tokens
     overlap = asked.overlap or 0
     largest = min(spec.max_tokens or MOST_TOKENS for spec in specs)
@@ -220,6 +224,7 @@ def _with_models(manifest: Manifest, registry: Registry, names: Sequence[str]) -
         )
     in_words = all(registry.find(record.name).max_tokens is None for record in manifest.models)
     for spec in specs:
+        check_backend(spec)
         if spec.max_tokens is not None and (in_words or spec.max_tokens < manifest.chunk_tokens):
             raise IndexMismatchError(
                 f"{spec.key} takes {spec.max_tokens} tokens and chunks here have {manifest.chunk_tokens} "

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vecloom.errors import UsageError
-from vecloom.sources import source_name
+from vecloom.sources import escape_name, source_name
 
 
 def name_sources(
@@ -16,10 +16,12 @@ def name_sources(
     """Name -> absolute root of the trees to index.
 
     A root that is a source already keeps its name. ``name`` (for one root) names a new source, or says that
-    a known one has moved to this root. Otherwise a root is called by its base name, with -2, -3 on a clash.
+    a known one, whose root is gone, has moved to this root. Otherwise a root is called by its base name, with
+    -2, -3 on a clash.
 
     Raises:
-        UsageError: no root, one that does not exist, or ``name`` with several roots.
+        UsageError: no root, one that does not exist, ``name`` with several roots, for a root that has another
+            name, or of a source whose root is still there.
     """
     if not roots:
         raise UsageError("name a folder or file to index")
@@ -27,13 +29,25 @@ def name_sources(
         raise UsageError(
             f"--source {name} names one source, but there are {len(roots)} paths; do them singly"
         )
+    name = name if name is None else escape_name(name)
     taken = {root: known for known, root in existing.items()}
     named: dict[str, Path] = {}
     for given in roots:
         root = Path(given).resolve()
         if not root.exists():
             raise UsageError(f"{os.fspath(given)!r} does not exist; name a folder or file to index")
-        called = name or taken.get(str(root)) or source_name(root, {*existing, *named})
+        known = taken.get(str(root))
+        if name is not None:
+            _check_name(name, known, root, existing)
+        called = name or known or source_name(root, {*existing, *named})
         taken[str(root)] = called
         named[called] = root
     return named
+
+
+def _check_name(name: str, known: str | None, root: Path, existing: Mapping[str, str]) -> None:
+    if known not in (None, name):
+        raise UsageError(f"{root} is the source {known} already; leave --source out")
+    former = existing.get(name, str(root))
+    if former != str(root) and Path(former).exists():
+        raise UsageError(f"the source {name} is {former}, which is still there; choose another name")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vecloom.chunking import CHUNKER_VERSION, Chunker
 from vecloom.engine import Engine
@@ -23,9 +23,6 @@ from vecloom.stores.optimise import optimise
 from vecloom.types import Filter
 from vecloom.version import __version__
 
-if TYPE_CHECKING:
-    pass
-
 #: Below this many points a brute-force search is exact, and a graph costs more than it saves.
 OPTIMISE_POINTS = 20_000
 
@@ -37,7 +34,8 @@ OPTIMISE_SHARE = 0.2
 class Run:
     """What an index run works with. The caller holds the writer lock of ``folder`` all the while.
 
-    ``instant``: vector names that cost next to nothing and are stored with the points.
+    ``instant``: vector names that cost next to nothing and are stored with the points. ``exclude``: folders
+    that are no part of any tree, such as the index itself.
     """
 
     folder: Path
@@ -45,6 +43,7 @@ class Run:
     engine: Engine
     chunker: Chunker
     instant: tuple[str, ...]
+    exclude: tuple[Path, ...]
     listener: Listener
 
     def store(self, sources: Mapping[str, Path]) -> IndexReport:
@@ -56,21 +55,24 @@ class Run:
         manifest = load_manifest(self.folder)
         remove_leftovers(self.folder, manifest)
         known = {**manifest.sources, **{name: str(root) for name, root in sources.items()}}
-        record(self.folder, sources=known, incomplete=(*self.instant, *slow))
+        unfinished = dict.fromkeys((*manifest.unfinished, *sources))
+        record(self.folder, sources=known, unfinished=tuple(unfinished))
         with closing(self._states(manifest)) as states:
             storing = Storing(
                 self.access, states, self.chunker, self.engine, self.instant, slow, report, self.listener
             )
             for name, root in sources.items():
-                storing.run(name, root, ScanOptions(exclude=(self.folder,)))
+                storing.run(name, root, ScanOptions(exclude=self.exclude))
+        left = tuple(name for name in unfinished if name not in sources)
+        self._record_legs(unfinished=left, chunker=CHUNKER_VERSION, created_with=__version__)
         filling = Filling(self.access, self.engine, report, self.listener)
         for name in self.instant:
             filling.run((name,))
-        record(self.folder, incomplete=slow, chunker=CHUNKER_VERSION, created_with=__version__)
+        self._record_legs()
         report.sparse_seconds = time.perf_counter() - started
         for names in passes:
             filling.run(names)
-        record(self.folder, incomplete=())
+            self._record_legs()
         self._optimise(report)
         report.seconds = time.perf_counter() - started
         return report
@@ -84,6 +86,13 @@ class Run:
         if manifest.chunker != CHUNKER_VERSION:
             states.doubt_all()
         return states
+
+    def _record_legs(self, **changes: Any) -> None:
+        """Record which vectors some points lack, and further changes."""
+        with self.access.open("index") as store:
+            names = [v.name for v in store.schema.vectors]
+            lacking = tuple(name for name in names if store.count(Filter(lacks=(name,))))
+        record(self.folder, incomplete=lacking, **changes)
 
     def _optimise(self, report: IndexReport) -> None:
         """Build the graph, where enough points have none, in a copy that takes the shard's place."""
@@ -113,5 +122,7 @@ def remove_source(folder: Path, access: ShardAccess, source: str) -> int:
             store.delete(where=where)
             store.finalize()
         states.forget(source)
-    record(folder, sources={name: root for name, root in manifest.sources.items() if name != source})
+    kept = {name: root for name, root in manifest.sources.items() if name != source}
+    unfinished = tuple(name for name in manifest.unfinished if name != source)
+    record(folder, sources=kept, unfinished=unfinished)
     return deleted

@@ -12,6 +12,7 @@ from vecloom.config import Config
 from vecloom.encoders import Encoder
 from vecloom.encoders.counters import MaxCounter, WordCounter
 from vecloom.encoders.load import load_encoders
+from vecloom.engine import Engine
 from vecloom.errors import WeightsError
 from vecloom.registry import ModelSpec
 from vecloom.weights import Weights
@@ -47,12 +48,11 @@ def weights_hash(spec: ModelSpec, config: Config, notice: Callable[[str], None])
     return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
-def chunker_for(
-    specs: Sequence[ModelSpec], encoders: Sequence[Encoder], tokens: int, overlap: int
-) -> Chunker:
+def chunker_for(specs: Sequence[ModelSpec], engine: Engine, tokens: int, overlap: int) -> Chunker:
     """A chunker that counts as the models with a length limit do, or words where there is none."""
     limited = {spec.vector_name for spec in specs if spec.max_tokens is not None}
-    counters = [encoder.counter for encoder in encoders if limited & set(encoder.names)] or [WordCounter()]
+    counters = [encoder.counter for encoder in engine.encoders if limited & set(encoder.names)]
+    counters = counters or [WordCounter()]
     return Chunker(counters[0] if len(counters) == 1 else MaxCounter(counters), tokens, overlap)
 
 

@@ -69,14 +69,26 @@ class FileStates:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        try:
+        with self._guarded():
             self._db.execute("BEGIN IMMEDIATE")
             yield self._db
             self._db.execute("COMMIT")
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Refusals of the database in our words. A damaged one is removed: the next run asks the shard."""
+        try:
+            yield
         except sqlite3.OperationalError as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise _refusal(self._path, error) from None
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            remove_states(self._path.parent)
+            raise StoreError(
+                f"{self._path} was damaged ({error}) and is removed; run again, nothing stored is lost"
+            ) from None
 
     def rebuild(self, files: Iterable[tuple[str, str]]) -> None:
         """Take the shard's files (source, path), all of them unverified, and be blank no more."""
@@ -92,7 +104,8 @@ class FileStates:
 
     def hashes(self, source: str) -> dict[str, str]:
         """Path -> recorded hash of a source's files."""
-        return dict(self._db.execute("SELECT path, hash FROM files WHERE source = ?", (source,)))
+        with self._guarded():
+            return dict(self._db.execute("SELECT path, hash FROM files WHERE source = ?", (source,)))
 
     def begin(self, source: str, paths: Iterable[str]) -> None:
         """Put files in doubt: their points are about to be written or deleted."""
@@ -127,11 +140,6 @@ class FileStates:
         """Forget a source."""
         with self._transaction() as db:
             db.execute("DELETE FROM files WHERE source = ?", (source,))
-
-    def counts(self) -> dict[str, tuple[int, int]]:
-        """Source -> (files, chunks)."""
-        rows = self._db.execute("SELECT source, COUNT(*), SUM(chunks) FROM files GROUP BY source")
-        return {source: (files, chunks) for source, files, chunks in rows}
 
     def close(self) -> None:
         """Close the database."""

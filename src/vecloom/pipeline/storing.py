@@ -112,7 +112,8 @@ class Storing:
         data = read(file)
         if isinstance(data, Skip):
             return data
-        found = digest(data)
+        # What a "!" rule keeps is taken though it looks generated; without the rule it is looked at again.
+        found = f"{'!' if file.wanted else ''}{digest(data)}"
         if found == known:
             return None
         document = decode(source, file, data)

@@ -22,6 +22,9 @@ FILE_NAMES = frozenset({_LOCK, _NOTE, _NOTE_PART})
 #: Seconds between two notes on how far the writer is.
 _NOTE_SECONDS = 1.0
 
+#: Seconds that a writer waits for another one to end.
+_PATIENCE = 1.0
+
 
 @contextmanager
 def writing(folder: Path, command: str) -> Iterator[Listener]:
@@ -37,7 +40,8 @@ def writing(folder: Path, command: str) -> Iterator[Listener]:
 
     lock = FileLock(folder / _LOCK)
     try:
-        lock.acquire(timeout=0)
+        # Those who ask who writes take the lock for an instant.
+        lock.acquire(timeout=_PATIENCE, poll_interval=0.01)
     except Timeout:
         who = writer_of(folder) or "another process"
         raise StoreBusyError(f"{folder} is being written to by {who}; wait for it, or stop it") from None

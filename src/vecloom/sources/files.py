@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from pathlib import Path
 
+from vecloom.errors import VecloomError
 from vecloom.sources.entries import File, Reason, Skip
 
 # Nonblocking, because opening a pipe that nobody writes to would wait for ever.
@@ -62,6 +64,12 @@ def _read_up_to(descriptor: int, size: int, expected: int) -> bytes:
             break
         ask = size - found
     return b"".join(parts)
+
+
+def unreadable_root(root: Path, error: OSError) -> VecloomError:
+    """The refusal of a root that cannot be read: an empty scan would look like an emptied tree."""
+    said = error.strerror or error
+    return VecloomError(f"cannot read {str(root)!r}: {said}; check its permissions, or name another folder")
 
 
 def skip_for(path: str, error: OSError) -> Skip:

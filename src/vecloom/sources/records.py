@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vecloom.sources.entries import File, ScanOptions, Skip
-from vecloom.sources.files import skip_for
+from vecloom.sources.files import unreadable_root
 from vecloom.sources.paths import escape_name
 from vecloom.sources.text import valid
 
@@ -81,7 +81,8 @@ def scan_records(corpus: Path, info: os.stat_result, options: ScanOptions) -> It
                     File(record.id, corpus, len(line), info.st_mtime_ns, options.max_bytes, offset=offset)
                 )
     except OSError as error:
-        yield skip_for(escape_name(corpus.name), error)
+        # The known paths are records: what cannot be read would look like a file without any.
+        raise unreadable_root(corpus, error) from error
     yield from sorted(found, key=lambda file: file.path)
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vecloom.errors import UsageError, VecloomError
+from vecloom.errors import UsageError
 from vecloom.sources.entries import File, ScanOptions, Skip
-from vecloom.sources.files import read_regular, skip_for, too_large
+from vecloom.sources.files import read_regular, skip_for, too_large, unreadable_root
 from vecloom.sources.gitignore import byte_text
 from vecloom.sources.languages import language_of_name
 from vecloom.sources.paths import escape_name
@@ -48,17 +48,12 @@ def scan(root: Path, options: ScanOptions = _DEFAULT) -> Iterator[File | Skip]:
     except (FileNotFoundError, NotADirectoryError, RuntimeError) as error:
         raise UsageError(f"nothing to index at {str(root)!r}: no such file or folder") from error
     except OSError as error:
-        raise _unlisted(root, error) from error
+        raise unreadable_root(root, error) from error
     if not stat.S_ISREG(info.st_mode):
         raise UsageError(f"{str(root)!r} is neither a folder nor a regular file; name one of these")
     if root.suffix.lower() == ".jsonl":
         return scan_records(real, info, options)
     return iter([_file(real, escape_name(root.name), info, options, wanted=True)])
-
-
-def _unlisted(root: Path, error: OSError) -> VecloomError:
-    said = error.strerror or error
-    return VecloomError(f"cannot read {str(root)!r}: {said}; check its permissions, or name another folder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +83,7 @@ class _Walk:
                 entries = list(listing)
         except OSError as error:
             if not folder.path:
-                raise _unlisted(Path(self.root), error) from error
+                raise unreadable_root(Path(self.root), error) from error
             return [skip_for(folder.path, error)]
         names = {entry.name for entry in entries}
         if not folder.wanted and (detail := _regenerable(folder.absolute, names)):

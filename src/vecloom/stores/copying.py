@@ -6,6 +6,7 @@ files are copied without the lock, and what is small or was touched since once m
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -90,6 +91,8 @@ def _next_extent(file: int, start: int, size: int) -> tuple[int, int] | None:
         return None
     try:
         begin = os.lseek(file, start, os.SEEK_DATA)
-    except OSError:
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
         return None
     return begin, os.lseek(file, begin, os.SEEK_HOLE)
