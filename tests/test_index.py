@@ -391,3 +391,32 @@ def test_damage_found_late_in_the_file_cache_is_said_and_mended(
             index.add(tree)
         assert not index.add(tree).encoded
         assert contents(index) == before
+
+
+def test_a_text_under_another_heading_is_encoded_anew(tmp_path: Path, tiny_config: Config) -> None:
+    root = tmp_path / "notes"
+    root.mkdir()
+    part = f"## Part\n\n{'word ' * 200}\n"
+    (root / "a.md").write_text(f"# Before\n\n{'intro ' * 200}\n\n{part}", "utf-8")
+    with Index.create(tmp_path / "index", config=tiny_config) as index:
+        index.add(root)
+        before = {point: payload["header"] for point, (payload, _) in contents(index).items()}
+        (root / "a.md").write_text(f"# After\n\n{'intro ' * 200}\n\n{part}", "utf-8")
+        index.add(root)
+        after = {point: payload["header"] for point, (payload, _) in contents(index).items()}
+        assert any(before[point] != after[point] for point in before.keys() & after.keys())
+        assert contents(index) == fresh(tmp_path / "clean", tiny_config, root)
+
+
+def test_an_open_index_takes_the_weights_of_a_rebuild(tree: Path, tiny_home: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(tiny_home, home)
+    config = load_config(file=home / "config.toml", data_dir=tmp_path, cache_dir=home / "cache", environ={})
+    with Index.create(tmp_path / "index", ["minilm"], config=config) as old:
+        old.add(tree)
+        old.search("weave")
+        shutil.rmtree(home / "tiny")
+        make_tiny_bert(home / "tiny", max_position_embeddings=500)
+        Index.rebuild(tmp_path / "index", Asked(), config=config)
+        with Index.open(tmp_path / "index", config=config) as new:
+            assert old.search("weave") == new.search("weave")
