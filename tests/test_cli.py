@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from vecloom.cli import run
-from vecloom.pipeline.run import record
+from vecloom.pipeline.manifest import record
 
 GUIDE = "# Guide\n\nHow to weave.\n\n## Retries\n\nRetry the connection twice.\n"
 CODE = "class Loom:\n    def weave(self, thread):\n        return thread\n"

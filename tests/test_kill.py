@@ -36,7 +36,7 @@ WINDOWS = {
     "filling.WINDOW_TEXTS": 4,
     "filling.OPERATION_POINTS": 2,
 }
-SEALING = {**WINDOWS, "run.OPTIMISE_POINTS": 1, "run.OPTIMISE_SHARE": 0.0}
+SEALING = {**WINDOWS, "sealing.OPTIMISE_POINTS": 1, "sealing.OPTIMISE_SHARE": 0.0}
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ if sys.platform == "win32":
 LIMITS = {
     "storing.WINDOW_CHUNKS": 4,
     "filling.WINDOW_TEXTS": 4,
-    "run.OPTIMISE_POINTS": 1,
-    "run.OPTIMISE_SHARE": 0.0,
+    "sealing.OPTIMISE_POINTS": 1,
+    "sealing.OPTIMISE_SHARE": 0.0,
 }
 
 

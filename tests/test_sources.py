@@ -16,16 +16,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vecloom.errors import UsageError, VecloomError
+from vecloom.paths import escape_name, printable, source_name
 from vecloom.sources import (
     File,
     ScanOptions,
     Skip,
     decode,
-    escape_name,
-    printable,
     read,
     scan,
-    source_name,
 )
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="names and files that Windows does not have")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 not done, 2 usage, 130 Ctrl-C."""
+    # NumPy's BLAS starts a thread a core that spins for 0.1 s; nothing here multiplies large matrices.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         # Imported here, so that Ctrl-C is answered alike while the program still loads.
         from vecloom.cli import run

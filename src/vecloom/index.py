@@ -1,4 +1,7 @@
-"""The public facade: an index is a folder; create or open it, add trees to it, search it."""
+"""The public facade: an index is a folder; create or open it, add trees to it, search it.
+
+What only an index run needs is imported where one begins: a search in a new process is mostly imports.
+"""
 
 from __future__ import annotations
 
@@ -24,19 +27,17 @@ from vecloom.pipeline.manifest import (
 )
 from vecloom.pipeline.naming import name_sources
 from vecloom.pipeline.report import IndexReport, Listener, both, quiet
-from vecloom.pipeline.run import Run, remove_source
 from vecloom.pipeline.setup import chunker_for, encoders_for, instant_names, unheard, weights_hash
-from vecloom.pipeline.shards import adopt, create_index, require_vacant
 from vecloom.pipeline.writer import writer_of, writing
 from vecloom.registry import DEFAULT_MODELS, ModelSpec
 from vecloom.search import Query, search
-from vecloom.sources import File, Skip, decode, read, scan
 from vecloom.stores.access import ShardAccess
 from vecloom.stores.room import allocated
 from vecloom.types import Chunk, Document, Filter, Hit
 
 if TYPE_CHECKING:
     from vecloom.chunking import Chunker
+    from vecloom.sources import File, Skip
     from vecloom.stores.edge import EdgeStore
 
 #: Takes lines that a person should see, such as what is being fetched.
@@ -109,6 +110,8 @@ class Index:
             UnknownModelError: a model that no row answers to.
             WeightsError: a model's files cannot be had.
         """
+        from vecloom.pipeline.shards import create_index, require_vacant
+
         path = Path(folder).absolute()
         config = config or load_config()
         manifest = new_manifest(config.registry(), Asked(tuple(models), chunk_tokens, overlap))
@@ -190,6 +193,8 @@ class Index:
             UsageError: the old index cannot be read and no root is named, or a source's root is gone.
             IndexFormatError: the folder holds no index.
         """
+        from vecloom.pipeline.shards import adopt
+
         path = Path(folder).absolute()
         config = config or load_config()
         former = _readable(path)
@@ -323,6 +328,8 @@ class Index:
 
     def _store(self, sources: Mapping[str, Path], listener: Listener, home: Path) -> IndexReport:
         """Index trees; ``home`` is the folder of the index that a user knows."""
+        from vecloom.pipeline.run import Run
+
         engine = self._engine(self._names)
         chunker = chunker_for(self.specs, engine, self._manifest.chunk_tokens, self._manifest.overlap)
         self._pinned(self._names).save(self.folder)
@@ -338,6 +345,8 @@ class Index:
         Raises:
             UsageError: the index has no source of this name.
         """
+        from vecloom.pipeline.run import remove_source
+
         with writing(self.folder, f"index --remove {source}"):
             self._load()
             if source not in self._manifest.sources:
@@ -443,6 +452,8 @@ def chunk_trees(
 def _chunked(
     sources: Mapping[str, Path], chunker: Chunker
 ) -> Iterator[tuple[Document, Sequence[Chunk]] | Skip]:
+    from vecloom.sources import Skip, scan
+
     for name, root in sources.items():
         for file in scan(root):
             document = file if isinstance(file, Skip) else _document(name, file)
@@ -450,6 +461,8 @@ def _chunked(
 
 
 def _document(source: str, file: File) -> Document | Skip:
+    from vecloom.sources import Skip, decode, read
+
     data = read(file)
     return data if isinstance(data, Skip) else decode(source, file, data)
 

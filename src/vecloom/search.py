@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast, get_args
 
 from vecloom.errors import UsageError
 from vecloom.fusion import FusionName, fuse, spread_over_files
-from vecloom.sources.globs import glob_regex
+from vecloom.globs import glob_regex
 from vecloom.stores import Store
 from vecloom.types import Filter, Hit, Leg, LegHit, Schema, SparseRows, Vectors
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any, TextIO
 
-from vecloom.sources.paths import printable as escaped
+from vecloom.paths import printable as escaped
 from vecloom.types import Hit
 
 if TYPE_CHECKING:
@@ -175,6 +175,8 @@ def tell_report(report: IndexReport, *, verbose: bool) -> None:
         cut = report.cut[name]
         dropped = f"{cut.texts:,} cut, {cut.tokens:,} tokens dropped" if cut.texts else "none cut"
         say(f"  {name}: {texts:,} texts encoded, {dropped}")
+    if report.unsealed:
+        say(f"  no graph was built, searches take longer: {report.unsealed}")
     if report.reused:
         say(f"  {report.reused:,} vectors taken over from equal texts")
     for reason, count in report.fallbacks.most_common():

@@ -57,7 +57,9 @@ def _open(graph: bytes, names: Sequence[str], weights: Sequence[NDArray[np.float
     options.enable_mem_pattern = False  # a plan is kept for every shape, and batches have many
     options.log_severity_level = 3
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights]
-    options.add_external_initializers(list(names), values)
+    options.add_external_initializers(list(names), values)  # or the graph is refused: its file has no weights
+    for name, value in zip(names, values, strict=True):
+        options.add_initializer(name, value)  # or every tensor is copied
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from vecloom.engine import Engine, take_rows
 from vecloom.pipeline.points import OPERATION_POINTS, encoded_hash
 from vecloom.pipeline.report import Cut, IndexReport, Listener, Progress
+from vecloom.pipeline.sealing import ShardWriter
 from vecloom.pipeline.shards import records
-from vecloom.stores.access import ShardAccess
 from vecloom.types import Filter, Record, Vectors
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ class _Encoded:
 class Filling:
     """Encodes what points lack and writes it back, holding the shard between windows only."""
 
-    def __init__(self, access: ShardAccess, engine: Engine, report: IndexReport, listener: Listener) -> None:
-        self._access = access
+    def __init__(self, shard: ShardWriter, engine: Engine, report: IndexReport, listener: Listener) -> None:
+        self._shard = shard
         self._engine = engine
         self._report = report
         self._listener = listener
@@ -95,10 +95,10 @@ class Filling:
                 self._fill((name,))
 
     def _fill(self, names: tuple[str, ...]) -> None:
-        with self._access.open("index") as store:
+        with self._shard.visit() as store:
             if not store.count(Filter(lacks=names)):
                 return
-        backlog = backlog_of(records(self._access, Filter(lacks=names), _PLAN_FIELDS))
+        backlog = backlog_of(records(self._shard.access, Filter(lacks=names), _PLAN_FIELDS))
         total = len(backlog.ids)
         before = self._report.tokens
         done = 0
@@ -118,15 +118,14 @@ class Filling:
 
     def _exchange(self, written: _Encoded | None, wanted: Sequence[str]) -> list[str]:
         """In one visit to the shard: write the last window's vectors, read the next one's texts."""
-        with self._access.open("index") as store:
+        with self._shard.visit() as store:
             if written is not None:
                 for start in range(0, len(written.ids), OPERATION_POINTS):
                     rows = np.arange(start, min(start + OPERATION_POINTS, len(written.ids)))
                     batch = {name: take_rows(value, rows) for name, value in written.vectors.items()}
                     store.update_vectors(written.ids[start : start + OPERATION_POINTS], batch)
-                store.finalize()
-            records = store.get(wanted, ("header", "text"))
-        return [record.payload["header"] + record.payload["text"] for record in records]
+            found = store.get(wanted, ("header", "text"))
+        return [record.payload["header"] + record.payload["text"] for record in found]
 
     def _encode(
         self, groups: Sequence[Sequence[str]], texts: Sequence[str], names: tuple[str, ...]

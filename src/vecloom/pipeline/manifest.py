@@ -123,6 +123,11 @@ class Manifest:
             raise StoreError(f"{said}; see to its permissions") from None
 
 
+def record(folder: Path, **changes: Any) -> None:
+    """Change fields of an index's manifest. The caller holds its writer lock."""
+    replace(load_manifest(folder), **changes).save(folder)
+
+
 def record_of(spec: ModelSpec, asked: str) -> ModelRecord:
     """The record of a row chosen as ``asked`` (whose ``:DIM``, if any, is kept)."""
     dim = asked.partition(":")[2]

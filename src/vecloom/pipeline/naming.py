@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vecloom.errors import UsageError
-from vecloom.sources import escape_name, source_name
+from vecloom.paths import escape_name, source_name
 
 
 def name_sources(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from vecloom.sources import Skip
+if TYPE_CHECKING:
+    from vecloom.sources import Skip
 
 Step: TypeAlias = Literal["read", "encode", "optimise"]
 
@@ -77,6 +78,7 @@ class IndexReport:
     payload changed, and ``deleted`` points are gone. ``encoded``: texts through the model, by vector name;
     ``reused``: vectors taken over from an equal text instead. ``sparse_seconds``: from the start until the
     whole tree could be searched by its words. ``fallbacks``: files chunked by lines, by reason.
+    ``unsealed``: why no graph was built where one was due ("" where it was).
     """
 
     files: int = 0
@@ -93,6 +95,7 @@ class IndexReport:
     reused: int = 0
     seconds: float = 0.0
     sparse_seconds: float = 0.0
+    unsealed: str = ""
     encoded: Counter[str] = field(default_factory=Counter)
     cut: dict[str, Cut] = field(default_factory=dict)
     fallbacks: Counter[str] = field(default_factory=Counter)

@@ -5,29 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vecloom.chunking import CHUNKER_VERSION, Chunker
 from vecloom.engine import Engine
 from vecloom.pipeline.filling import Filling
-from vecloom.pipeline.manifest import Manifest, load_manifest
-from vecloom.pipeline.report import IndexReport, Listener, Progress
-from vecloom.pipeline.shards import next_shard, records, remove_leftovers
+from vecloom.pipeline.manifest import Manifest, load_manifest, record
+from vecloom.pipeline.report import IndexReport, Listener
+from vecloom.pipeline.sealing import ShardWriter
+from vecloom.pipeline.shards import records, remove_leftovers
 from vecloom.pipeline.states import FileStates
 from vecloom.pipeline.storing import Storing
 from vecloom.sources import ScanOptions
 from vecloom.stores.access import ShardAccess
-from vecloom.stores.optimise import optimise
 from vecloom.types import Filter
 from vecloom.version import __version__
-
-#: Below this many points a brute-force search is exact, and a graph costs more than it saves.
-OPTIMISE_POINTS = 20_000
-
-#: Share of the points written since the last optimisation that makes another one worth its while.
-OPTIMISE_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +51,16 @@ class Run:
         known = {**manifest.sources, **{name: str(root) for name, root in sources.items()}}
         unfinished = dict.fromkeys((*manifest.unfinished, *sources))
         record(self.folder, sources=known, unfinished=tuple(unfinished))
+        shard = ShardWriter(self.folder, self.access, report, self.listener)
         with closing(self._states(manifest)) as states:
             storing = Storing(
-                self.access, states, self.chunker, self.engine, self.instant, slow, report, self.listener
+                shard, states, self.chunker, self.engine, self.instant, slow, report, self.listener
             )
             for name, root in sources.items():
                 storing.run(name, root, ScanOptions(exclude=self.exclude))
         left = tuple(name for name in unfinished if name not in sources)
         self._record_legs(unfinished=left, chunker=CHUNKER_VERSION, created_with=__version__)
-        filling = Filling(self.access, self.engine, report, self.listener)
+        filling = Filling(shard, self.engine, report, self.listener)
         for name in self.instant:
             filling.run((name,))
         self._record_legs()
@@ -73,7 +68,8 @@ class Run:
         for names in passes:
             filling.run(names)
             self._record_legs()
-        self._optimise(report)
+        with shard.visit():
+            pass  # counts the points, and seals what is left
         report.seconds = time.perf_counter() - started
         return report
 
@@ -93,22 +89,6 @@ class Run:
             names = [v.name for v in store.schema.vectors]
             lacking = tuple(name for name in names if store.count(Filter(lacks=(name,))))
         record(self.folder, incomplete=lacking, **changes)
-
-    def _optimise(self, report: IndexReport) -> None:
-        """Build the graph, where enough points have none, in a copy that takes the shard's place."""
-        with self.access.open("index") as store:
-            report.points = store.count()
-            bare = report.points - store.indexed()
-        if bare < OPTIMISE_POINTS or bare < OPTIMISE_SHARE * report.points:
-            return
-        self.listener(Progress("optimise", 0, None, "", f"{report.points:,} points"))
-        shard, target = self.folder / load_manifest(self.folder).shard, next_shard(self.folder)
-        optimise(self.access, shard, target, lambda: record(self.folder, shard=target.name))
-
-
-def record(folder: Path, **changes: Any) -> None:
-    """Change fields of an index's manifest. The caller holds its writer lock."""
-    replace(load_manifest(folder), **changes).save(folder)
 
 
 def remove_source(folder: Path, access: ShardAccess, source: str) -> int:

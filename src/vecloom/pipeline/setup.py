@@ -6,16 +6,18 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from vecloom.chunking import Chunker
 from vecloom.config import Config
 from vecloom.encoders import Encoder
-from vecloom.encoders.counters import MaxCounter, WordCounter
 from vecloom.encoders.load import load_encoders
 from vecloom.engine import Engine
 from vecloom.errors import WeightsError
 from vecloom.registry import ModelSpec
 from vecloom.weights import Weights
+
+if TYPE_CHECKING:
+    from vecloom.chunking import Chunker
 
 
 def unheard(_line: str) -> None:
@@ -50,6 +52,9 @@ def weights_hash(spec: ModelSpec, config: Config, notice: Callable[[str], None])
 
 def chunker_for(specs: Sequence[ModelSpec], engine: Engine, tokens: int, overlap: int) -> Chunker:
     """A chunker that counts as the models with a length limit do, or words where there is none."""
+    from vecloom.chunking import Chunker
+    from vecloom.encoders.counters import MaxCounter, WordCounter
+
     limited = {spec.vector_name for spec in specs if spec.max_tokens is not None}
     counters = [encoder.counter for encoder in engine.encoders if limited & set(encoder.names)]
     counters = counters or [WordCounter()]

@@ -12,10 +12,10 @@ from vecloom.engine import Engine, take_rows
 from vecloom.pipeline.points import OPERATION_POINTS, NewPoint, points_of
 from vecloom.pipeline.report import IndexReport, Listener, Progress
 from vecloom.pipeline.reuse import vectors_of_equal_texts
+from vecloom.pipeline.sealing import ShardWriter
 from vecloom.pipeline.states import FileStates
 from vecloom.sources import File, ScanOptions, Skip, decode, digest, read, scan
 from vecloom.stores import Store
-from vecloom.stores.access import ShardAccess
 from vecloom.types import Filter, Points
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class Storing:
 
     def __init__(
         self,
-        access: ShardAccess,
+        shard: ShardWriter,
         states: FileStates,
         chunker: Chunker,
         engine: Engine,
@@ -56,7 +56,7 @@ class Storing:
         listener: Listener,
     ) -> None:
         """``instant``: vector names encoded here; ``slow``: names that are filled in later."""
-        self._access = access
+        self._shard = shard
         self._states = states
         self._chunker = chunker
         self._engine = engine
@@ -69,7 +69,7 @@ class Storing:
     def run(self, source: str, root: Path, options: ScanOptions) -> None:
         """Store what is new or changed below ``root``, delete what is gone."""
         known = self._states.hashes(source)
-        with self._access.open("index") as store:
+        with self._shard.visit() as store:
             self._slow_filled = any(store.count(Filter(has=(name,))) for name in self._slow)
         seen: set[str] = set()
         kept: list[str] = []
@@ -135,7 +135,7 @@ class Storing:
         rows = {point: row for row, point in enumerate(wanted)}
         paths = [path for path, _, _ in window.files]
         self._states.begin(source, paths)
-        with self._access.open("index") as store:
+        with self._shard.visit() as store:
             former = _payloads_of_files(store, source, [path for path in paths if path in known])
             new = [p for p in wanted.values() if not _same_text(p, former.get(p.id))]
             moved = [
@@ -154,7 +154,6 @@ class Storing:
                 store.update_payloads([p.id for p in batch], [p.payload for p in batch])
             if stale:
                 store.delete(ids=stale)
-            store.finalize()
         self._states.commit(source, window.files)
         self._report.new += len(new)
         self._report.moved += len(moved)
@@ -164,10 +163,9 @@ class Storing:
         for batch in _batches(paths):
             self._states.begin(source, batch)
             where = Filter(match={"source": (source,), "path": tuple(batch)})
-            with self._access.open("index") as store:
+            with self._shard.visit() as store:
                 self._report.deleted += store.count(where)
                 store.delete(where=where)
-                store.finalize()
             self._states.commit(source, (), gone=batch)
         self._report.gone += len(paths)
 

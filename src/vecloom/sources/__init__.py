@@ -10,7 +10,6 @@ from __future__ import annotations
 from vecloom.sources.documents import decode, digest
 from vecloom.sources.entries import File, Reason, ScanOptions, Skip
 from vecloom.sources.files import read
-from vecloom.sources.paths import escape_name, printable, source_name
 from vecloom.sources.walk import scan
 
 __all__ = [
@@ -20,9 +19,6 @@ __all__ = [
     "Skip",
     "decode",
     "digest",
-    "escape_name",
-    "printable",
     "read",
     "scan",
-    "source_name",
 ]

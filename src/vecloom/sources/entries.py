@@ -51,7 +51,7 @@ class File:
     """A file to read, or one record of a JSONL file.
 
     ``path`` is posix, relative to the root, and valid Unicode whatever the name's bytes are
-    (`vecloom.sources.paths.escape_name`); a record's is its ``_id``. ``size`` and ``mtime_ns`` are as
+    (`vecloom.paths.escape_name`); a record's is its ``_id``. ``size`` and ``mtime_ns`` are as
     listed, before anything is read. ``limit``: more bytes than these are not read. ``wanted``: named by the
     user or kept by a ``!`` rule, so that what looks generated is taken all the same. ``offset``: where a
     record starts in its file; None for whole files.

@@ -18,7 +18,7 @@ import os
 import re
 from dataclasses import dataclass
 
-from vecloom.sources.globs import glob_regex, is_special
+from vecloom.globs import glob_regex, is_special
 
 _NO_RULE = -1
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vecloom.paths import escape_name
 from vecloom.sources.entries import File, ScanOptions, Skip
 from vecloom.sources.files import unreadable_root
-from vecloom.sources.paths import escape_name
 from vecloom.sources.text import valid
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vecloom.errors import UsageError
+from vecloom.paths import escape_name
 from vecloom.sources.entries import File, ScanOptions, Skip
 from vecloom.sources.files import read_regular, skip_for, too_large, unreadable_root
 from vecloom.sources.gitignore import byte_text
 from vecloom.sources.languages import language_of_name
-from vecloom.sources.paths import escape_name
 from vecloom.sources.records import scan_records
 from vecloom.sources.rules import Rules, outer_rules
 from vecloom.sources.unwanted import (
