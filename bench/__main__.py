@@ -44,11 +44,11 @@ def stores() -> str:
 
 def encoders() -> str:
     """The encoders' tables, each under its name."""
-    from bench.encoders import chunks_of, run
+    from bench.encoders import corpora_of, run
 
     folder = _minilm()
-    texts = chunks_of(make_tree(FOLDER / "tree-encoded", ENCODED).folder, folder)
-    tables = run(folder, texts, cores=sorted({1, len(os.sched_getaffinity(0))})).tables
+    corpora = corpora_of(make_tree(FOLDER / "tree-encoded", ENCODED).folder, folder)
+    tables = run(folder, corpora, cores=sorted({1, len(os.sched_getaffinity(0))})).tables
     return "\n\n".join(f"**{name}**\n\n{table.markdown()}" for name, table in tables.items())
 
 

@@ -15,11 +15,9 @@ import gc
 import json
 import os
 import random
-import shutil
 import statistics
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +26,14 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from bench import FOLDER
-from bench.peers.models import FASTEMBED_BM25, FASTEMBED_DENSE, LIMIT, MODELS, TRANSFORMER, make_models
+from bench.peers.models import (
+    FASTEMBED_BM25,
+    FASTEMBED_BM42,
+    FASTEMBED_DENSE,
+    LIMIT,
+    TRANSFORMER,
+    make_models,
+)
 from bench.report import Table
 from bench.tree import make_tree
 from vecloom.encoders.bert import BertEncoder
@@ -38,10 +43,11 @@ from vecloom.engine import Engine
 from vecloom.registry import Registry
 from vecloom.types import SparseRows
 
-FASTEMBED_BM42 = MODELS / "fastembed-bm42"
-
 #: FastEmbed's default. A smaller one would pad less, and its users do not know to set it.
 BATCH = 256
+
+#: Characters of the second corpus's pieces: some 150 tokens.
+WIDTH = 500
 
 #: BM25 is a thousand times faster, so it is given as many more texts.
 BM25_TEXTS = 2000
@@ -60,30 +66,35 @@ class Measured:
 
 def run(
     minilm_folder: Path,
-    texts: Sequence[str],
+    corpora: Mapping[str, Sequence[str]],
     rounds: int = 3,
     block: int = 256,
     cores: Sequence[int] = (1, 2),
 ) -> Measured:
-    """Measure over ``texts``, ``block`` of them a round, on so many cores each."""
+    """Measure over each corpus (title -> texts), ``block`` texts a round, on so many cores each.
+
+    Equality and BM25's speed are told of the first corpus.
+    """
     make_models()
-    _make_bm42(minilm_folder)
-    tables = {"equality": parity(minilm_folder, texts)}
+    first = next(iter(corpora.values()))
+    tables = {"equality": parity(minilm_folder, first)}
     measured: dict[str, Times] = {}
     floor = matrix_flops()
-    for threads in cores:
-        os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
-        clock = time.perf_counter if threads > 1 else time.process_time
-        blocks = _blocks(texts, rounds, block)
-        times = _interleaved(_engines(minilm_folder, threads), blocks, clock)
-        floor = max(floor, matrix_flops())  # a busy machine hides its limit now and then
-        shares = [_flops(minilm_folder, part) / floor / threads for part in blocks]
-        name = "one core" if threads == 1 else f"{threads} cores"
-        tables[name] = _speed_table(times, block, shares, threads, floor)
-        measured[name] = times
+    for title, texts in corpora.items():
+        mean = _lengths(minilm_folder, texts).mean()
+        for threads in cores:
+            os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
+            clock = time.perf_counter if threads > 1 else time.process_time
+            blocks = _blocks(texts, rounds, block)
+            times = _interleaved(_engines(minilm_folder, threads), blocks, clock)
+            floor = max(floor, matrix_flops())  # a busy machine hides its limit now and then
+            shares = [_flops(minilm_folder, part) / floor / threads for part in blocks]
+            name = f"{title} (mean {mean:.0f} tokens), {'one core' if threads == 1 else f'{threads} cores'}"
+            tables[name] = _speed_table(times, block, shares, threads, floor)
+            measured[name] = times
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    times = _interleaved(_bm25_engines(), _blocks(texts, rounds, BM25_TEXTS), time.process_time)
-    tables["BM25, one core"], measured["BM25"] = _bm25_table(times, min(BM25_TEXTS, len(texts))), times
+    times = _interleaved(_bm25_engines(), _blocks(first, rounds, BM25_TEXTS), time.process_time)
+    tables["BM25, one core"], measured["BM25"] = _bm25_table(times, min(BM25_TEXTS, len(first))), times
     return Measured(tables, measured)
 
 
@@ -320,53 +331,6 @@ def _differences(ours: object, theirs: Sequence[Any]) -> tuple[int, float]:
     return differing, largest
 
 
-def _make_bm42(minilm_folder: Path) -> None:
-    """FastEmbed's BM42 folder: an export that gives the last layer's attention beside the hidden states.
-
-    The hidden states, which FastEmbed does not ask for, keep the last layer whole, as in the hub's file.
-    """
-    import torch
-    from transformers import BertModel
-
-    from vecloom.encoders.stopwords import stopwords
-
-    if (FASTEMBED_BM42 / "model.onnx").exists():
-        return
-    part = FASTEMBED_BM42.with_name("fastembed-bm42.part")
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(FASTEMBED_DENSE, part, ignore=shutil.ignore_patterns("model.onnx"))
-    (part / "stopwords.txt").write_text("\n".join(sorted(stopwords("english"))), "utf-8")
-
-    def forward(self: Any, input_ids: Any, attention_mask: Any, token_type_ids: Any) -> Any:
-        out = self.model(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
-        return out.last_hidden_state, out.attentions[-1]
-
-    export = type("Export", (torch.nn.Module,), {"forward": forward})()
-    export.model = BertModel.from_pretrained(
-        minilm_folder, attn_implementation="eager", output_attentions=True
-    ).eval()
-    names = ["input_ids", "attention_mask", "token_type_ids"]
-    ids = torch.ones(2, 8, dtype=torch.long)
-    mask = ids.clone()
-    mask[1, 6:] = 0  # a padded row, so that the mask is traced
-    outputs = ["last_hidden_state", "attention_6"]
-    axes = {name: {0: "batch", 1: "tokens"} for name in (*names, "last_hidden_state")}
-    axes["attention_6"] = {0: "batch", 2: "tokens", 3: "others"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns of itself and of what it traces
-        torch.onnx.export(
-            export,
-            (ids, mask, torch.zeros_like(ids)),
-            str(part / "model.onnx"),
-            dynamo=False,
-            opset_version=17,
-            input_names=names,
-            output_names=outputs,
-            dynamic_axes=axes,
-        )
-    part.replace(FASTEMBED_BM42)
-
-
 def chunks_of(tree: Path, minilm_folder: Path) -> list[str]:
     """What an index of a tree would encode: its chunks of at most `LIMIT` tokens, with their headers."""
     from vecloom.chunking import Chunker
@@ -390,11 +354,22 @@ def windows_of(tree: Path, characters: int) -> list[str]:
     return [text[at : at + characters] for text in files for at in range(0, len(text), characters)]
 
 
+def corpora_of(tree: Path, minilm_folder: Path) -> dict[str, list[str]]:
+    """The texts that are measured, by a title: one tree, cut in two ways.
+
+    Chunks are full, so that a batch of them in any order has little padding; pieces of one width have lengths
+    as they come.
+    """
+    return {
+        "vecloom's chunks with their headers": chunks_of(tree, minilm_folder),
+        f"pieces of {WIDTH} characters": windows_of(tree, WIDTH),
+    }
+
+
 def main() -> None:
     """Measure over a tree made of this machine's packages, and print the tables."""
     parser = argparse.ArgumentParser(description="Encoders against FastEmbed and sentence-transformers.")
-    parser.add_argument("--size", type=int, default=4_000_000, help="bytes of the tree that is chunked")
-    parser.add_argument("--windows", type=int, default=0, help="cut the tree so many characters wide instead")
+    parser.add_argument("--size", type=int, default=4_000_000, help="bytes of the tree that is cut to texts")
     parser.add_argument("--texts", type=int, default=256, help="texts a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cores", type=int, nargs="+", default=[1, len(os.sched_getaffinity(0))])
@@ -405,10 +380,8 @@ def main() -> None:
     config = load_config()
     folder = Weights(config).folder(config.registry().find("qdrant-minilm-onnx"))
     with tempfile.TemporaryDirectory() as place:
-        tree = make_tree(Path(place), arguments.size).folder
-        texts = windows_of(tree, arguments.windows) if arguments.windows else chunks_of(tree, folder)
-    print(f"{len(texts):,} texts, {_lengths(folder, texts).mean():.0f} tokens on average")
-    measured = run(folder, texts, arguments.rounds, arguments.texts, arguments.cores).tables
+        corpora = corpora_of(make_tree(Path(place), arguments.size).folder, folder)
+    measured = run(folder, corpora, arguments.rounds, arguments.texts, arguments.cores).tables
     for name, table in measured.items():
         print(f"\n{name}\n\n{table.markdown()}")
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import warnings
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench.peers.models import export_bert
 
 from vecloom.encoders.stopwords import stopwords
 from vecloom.types import SparseRows
@@ -59,40 +59,8 @@ def odd_texts(count: int, seed: int) -> list[str]:
 
 def exported(folder: Path, model_folder: Path, limit: int, *, attention: bool) -> Path:
     """What FastEmbed's ``specific_model_path`` takes: an export of the model, cut at ``limit``."""
-    import torch
-    from transformers import BertModel
-
-    model = BertModel.from_pretrained(
-        model_folder, attn_implementation="eager" if attention else None, output_attentions=attention
-    )
-
-    def forward(self: Any, input_ids: Any, attention_mask: Any, token_type_ids: Any) -> Any:
-        out = self.model(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
-        return out.attentions[-1] if attention else out.last_hidden_state
-
-    # Made by type(), because a class statement over an untyped base is no class to mypy.
-    export = type("Export", (torch.nn.Module,), {"forward": forward})()
-    export.model = model.eval()
     folder.mkdir(parents=True, exist_ok=True)
-    ids = torch.arange(18).reshape(2, 9) + 5
-    mask = torch.ones_like(ids)
-    mask[1, 6:] = 0  # a padded row, so that the mask is traced
-    inputs = ["input_ids", "attention_mask", "token_type_ids"]
-    output = "attention_6" if attention else "last_hidden_state"
-    axes = {name: {0: "batch", 1: "tokens"} for name in inputs}
-    axes[output] = {0: "batch", 2: "tokens", 3: "others"} if attention else {0: "batch", 1: "tokens"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns of itself and of what it traces
-        torch.onnx.export(
-            export,
-            (ids, mask, torch.zeros_like(ids)),
-            str(folder / "model.onnx"),
-            input_names=inputs,
-            output_names=[output],
-            dynamic_axes=axes,
-            opset_version=17,
-            dynamo=False,
-        )
+    export_bert(model_folder, folder / "model.onnx", attention=attention)
     for name in ("tokenizer.json", "config.json"):
         shutil.copy(model_folder / name, folder / name)
     limits = {"model_max_length": limit, "max_length": limit, "pad_token": "[PAD]"}

@@ -17,6 +17,7 @@ MODELS = FOLDER / "models"
 TRANSFORMER = MODELS / "sentence-transformers"
 FASTEMBED_DENSE = MODELS / "fastembed-minilm"
 FASTEMBED_BM25 = MODELS / "fastembed-bm25"
+FASTEMBED_BM42 = MODELS / "fastembed-bm42"
 STATIC = MODELS / "static"
 
 _TOKENIZER = {
@@ -43,6 +44,7 @@ def make_models() -> None:
         (TRANSFORMER, _transformer),
         (FASTEMBED_DENSE, _fastembed_dense),
         (FASTEMBED_BM25, _fastembed_bm25),
+        (FASTEMBED_BM42, _fastembed_bm42),
         (STATIC, _static),
     ):
         if folder.exists():
@@ -76,36 +78,61 @@ def _transformer(weights: Path, folder: Path) -> None:
 
 def _fastembed_dense(weights: Path, folder: Path) -> None:
     """The ONNX export that FastEmbed runs: the last hidden state; it pools by itself."""
-    import torch
-    from transformers import AutoModel
-
     shutil.copy(weights / "config.json", folder)
     _tokenizer(weights, folder)
-    model = AutoModel.from_pretrained(weights, attn_implementation="eager", add_pooling_layer=False).eval()
-    forward = model.forward
-    # The exporter fills a signature by position, and transformers' own has options between the inputs.
-    model.forward = lambda ids, mask, types: forward(ids, mask, types)[0]
+    export_bert(weights, folder / "model.onnx")
+
+
+def _fastembed_bm42(weights: Path, folder: Path) -> None:
+    """The same with the last layer's attention beside it, and the stop words."""
+    shutil.copy(weights / "config.json", folder)
+    _tokenizer(weights, folder)
+    export_bert(weights, folder / "model.onnx", attention=True)
+    _stop_words(folder / "stopwords.txt")
+
+
+def export_bert(weights: Path, path: Path, *, attention: bool = False) -> None:
+    """A BERT as ONNX, by the exporter that the hub's files come from.
+
+    Output ``last_hidden_state``, and with ``attention`` also ``attention_6``, the last of six layers', as the
+    hub's BM42 has it.
+    """
+    import torch
+    from transformers import BertModel
+
+    def forward(self: Any, input_ids: Any, attention_mask: Any, token_type_ids: Any) -> Any:
+        out = self.model(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
+        return (out.last_hidden_state, out.attentions[-1]) if attention else out.last_hidden_state
+
+    # Made by type(), because a class statement over an untyped base is no class to mypy.
+    export = type("Export", (torch.nn.Module,), {"forward": forward})()
+    export.model = BertModel.from_pretrained(
+        weights, attn_implementation="eager", output_attentions=attention, add_pooling_layer=False
+    ).eval()
+    ids = torch.ones(2, 8, dtype=torch.long)
+    mask = ids.clone()
+    mask[1, 6:] = 0  # a padded row, so that the mask is traced
     names = ["input_ids", "attention_mask", "token_type_ids"]
-    ones = torch.ones(2, 8, dtype=torch.long)
+    axes = {name: {0: "batch", 1: "tokens"} for name in (*names, "last_hidden_state")}
+    if attention:
+        axes["attention_6"] = {0: "batch", 2: "tokens", 3: "others"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of itself and of what it traces
         torch.onnx.export(
-            model,
-            (ones, ones, torch.zeros_like(ones)),
-            str(folder / "model.onnx"),
+            export,
+            (ids, mask, torch.zeros_like(ids)),
+            str(path),
             dynamo=False,
             opset_version=17,
             input_names=names,
-            output_names=["last_hidden_state"],
-            dynamic_axes={name: {0: "batch", 1: "tokens"} for name in (*names, "last_hidden_state")},
+            output_names=[name for name in axes if name not in names],
+            dynamic_axes=axes,
         )
 
 
 def _fastembed_bm25(_weights: Path, folder: Path) -> None:
-    from vecloom.encoders.stopwords import stopwords
-
     _write(folder / "config.json", {})
-    (folder / "english.txt").write_text("\n".join(sorted(stopwords("english"))), "utf-8")
+    _stop_words(folder / "english.txt")
 
 
 def _static(weights: Path, folder: Path) -> None:
@@ -118,6 +145,12 @@ def _static(weights: Path, folder: Path) -> None:
     StaticModel(
         vectors, Tokenizer.from_file(str(weights / "tokenizer.json")), normalize=True
     ).save_pretrained(folder)
+
+
+def _stop_words(path: Path) -> None:
+    from vecloom.encoders.stopwords import stopwords
+
+    path.write_text("\n".join(sorted(stopwords("english"))), "utf-8")
 
 
 def _tokenizer(weights: Path, folder: Path) -> None:
