@@ -1,16 +1,18 @@
 """Commands in processes of their own, with what they used. Linux only.
 
-A command runs on the cores of the thread that starts it, one thread in each of its libraries.
+A command runs on the cores of the thread that starts it; unless told otherwise, with one thread in each of
+its libraries.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,9 +48,9 @@ class Used:
 
 
 class Child:
-    """A running command."""
+    """A running command; ``environ`` goes on top of this process's own."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str] = ENVIRON) -> None:
         self._command = command
         with ExitStack() as files:
             self._out = files.enter_context(tempfile.TemporaryFile("w+"))
@@ -59,10 +61,14 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=self._out,
                 stderr=self._err,
-                env={**os.environ, **ENVIRON},
+                env={**os.environ, **environ},
                 cwd=ROOT,
             )
             self._files = files.pop_all()
+
+    def stop(self) -> None:
+        """Interrupt it, as Ctrl-C does."""
+        self._child.send_signal(signal.SIGINT)
 
     def running(self) -> bool:
         """Whether the command has not ended yet."""
@@ -96,9 +102,9 @@ class Child:
         return said, Used(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss * 1024)
 
 
-def run(command: Sequence[str]) -> tuple[str, Used]:
+def run(command: Sequence[str], environ: Mapping[str, str] = ENVIRON) -> tuple[str, Used]:
     """Run a command to its end; see `Child.finish`."""
-    return Child(command).finish()
+    return Child(command, environ).finish()
 
 
 def python(module: str, *arguments: object) -> list[str]:

@@ -247,7 +247,7 @@ def main() -> None:
     cores = sorted(os.sched_getaffinity(0), reverse=True)[: chosen.lanes]
     subprocess.run(python("bench.peers.models"), check=True)
     tree = make_tree(FOLDER / "tree", round(chosen.size * 1e6))
-    bench = Bench(tree, questions(tree, QUESTIONS), cores)
+    bench = Bench(tree, questions(tree.folder, QUESTIONS), cores)
     timings: dict[str, Timing] = {}
     behaviours: dict[str, Behaviour] = {}
     pipelines = [pipeline for pipeline in PIPELINES if not chosen.only or pipeline.name in chosen.only]

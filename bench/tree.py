@@ -94,10 +94,10 @@ def _text(data: bytes) -> bytes | None:
     return data
 
 
-def questions(tree: Tree, count: int) -> list[str]:
-    """Questions that the tree answers: first lines of its docstrings, of 4 to 12 words each."""
+def questions(folder: Path, count: int) -> list[str]:
+    """Questions that a tree answers: first lines of its docstrings, of 4 to 12 words each."""
     found: dict[str, None] = {}
-    for path in sorted(tree.folder.rglob("*.py")):
+    for path in sorted(folder.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_bytes())):
             if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and (
                 said := ast.get_docstring(node)

@@ -60,8 +60,8 @@ def test_a_tree_is_the_same_twice_and_as_large_as_asked(tmp_path: Path) -> None:
     assert one.digest == two.digest
     assert 300_000 <= one.size < 600_000
     assert one.code_files > 0
-    asked = questions(one, 5)
-    assert asked == questions(two, 5)
+    asked = questions(one.folder, 5)
+    assert asked == questions(two.folder, 5)
     assert len(asked) == 5
 
 
