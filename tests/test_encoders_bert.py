@@ -191,6 +191,14 @@ def test_a_dense_query_is_encoded_as_a_document_is(both: BertEncoder) -> None:
     assert np.array_equal(np.asarray(both.encode_queries(TEXTS)["qdrant-minilm"]), dense_of(both, TEXTS))
 
 
+def test_several_threads_on_one_query_give_the_same_bits(minilm_folder: Path, tmp_path: Path) -> None:
+    spec = Registry().find("qdrant-minilm-onnx")
+    alone, several = (BertEncoder([spec], minilm_folder, tmp_path, threads=n) for n in (1, 4))
+    texts = [" ".join(["retry"] * words) for words in (1, 2, 5, 13, 40, 200)]
+    found = np.asarray(several.encode_queries(texts)["qdrant-minilm"])
+    assert np.array_equal(found, dense_of(alone, texts))
+
+
 def test_sparse_queries_need_no_weights(tiny: Path, tmp_path: Path) -> None:
     folder = tmp_path / "no-weights"
     shutil.copytree(tiny, folder)

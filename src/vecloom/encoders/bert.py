@@ -93,9 +93,8 @@ class BertEncoder:
         prompted = self._prompted(texts, "query")
         vectors: dict[str, Vectors] = {}
         if dense:
-            forwards = self._model.forwards(prompted, dense=True, attention=False)
             width = np.empty((0, self._model.shape.hidden), dtype=np.float32)
-            pooled = np.concatenate([width, *(forward.dense for forward in forwards)])
+            pooled = np.concatenate([width, *(part.dense for part in self._model.queries(prompted))])
             vectors = {name: self._sized(name, pooled) for name in dense}
         if sparse:
             tokens = self._model.tokenizer.rows(prompted)

@@ -23,6 +23,9 @@ from vecloom.errors import EncodingError, WeightsError
 #: Tokens in a batch, or one text. Small ones stay in a core's cache; measured flat from 256 to 512.
 BATCH_TOKENS = 384
 
+#: Threads that work on one query at most: its matrices are small.
+QUERY_THREADS = 4
+
 #: Texts handled in one stretch, so that memory does not grow with the number of texts.
 STRETCH_TEXTS = 1024
 
@@ -63,7 +66,7 @@ class BertModel:
         self._outputs = outputs
         self._cache_dir = cache_dir
         self._threads = threads
-        self._sessions: dict[tuple[bool, bool], BertSession] = {}
+        self._sessions: dict[tuple[bool, bool, int], BertSession] = {}
         self._opening = threading.Lock()
 
     @cached_property
@@ -74,18 +77,37 @@ class BertModel:
     def forwards(self, texts: Sequence[str], *, dense: bool, attention: bool) -> Iterator[Forward]:
         """The model over the texts, stretch by stretch, in their order.
 
+        One thread a batch, and as many batches at a time as there are threads: that scales better on small
+        matrices than the other way round.
+
         Raises:
             EncodingError: an output is NaN or infinite.
             WeightsError: the tokenizer or the weights cannot be read.
         """
-        for start in range(0, len(texts), STRETCH_TEXTS):
-            yield self._forward(texts[start : start + STRETCH_TEXTS], dense=dense, attention=attention)
-
-    def _forward(self, texts: Sequence[str], *, dense: bool, attention: bool) -> Forward:
-        tokens = self.tokenizer.rows(texts)
-        lengths = tokens.lengths
         session = self._session(dense=dense, attention=attention)
         wanted = ["dense"] * dense + ["attention"] * attention
+        for start in range(0, len(texts), STRETCH_TEXTS):
+            yield self._forward(texts[start : start + STRETCH_TEXTS], session, wanted, self._threads)
+
+    def queries(self, texts: Sequence[str]) -> Iterator[Forward]:
+        """The dense outputs of `forwards`, bit for bit, batch after batch, each by several threads.
+
+        For one short text that somebody waits for.
+
+        Raises:
+            EncodingError: an output is NaN or infinite.
+            WeightsError: the tokenizer or the weights cannot be read.
+        """
+        session = self._session(dense=True, attention=False, threads=min(self._threads, QUERY_THREADS))
+        for start in range(0, len(texts), STRETCH_TEXTS):
+            yield self._forward(texts[start : start + STRETCH_TEXTS], session, ["dense"], threads=1)
+
+    def _forward(
+        self, texts: Sequence[str], session: BertSession, wanted: Sequence[str], threads: int
+    ) -> Forward:
+        tokens = self.tokenizer.rows(texts)
+        lengths = tokens.lengths
+        dense, attention = "dense" in wanted, "attention" in wanted
         pooled = np.empty((len(texts) if dense else 0, self.shape.hidden), dtype=np.float32)
         shares = np.empty(len(tokens.ids) if attention else 0, dtype=np.float32)
 
@@ -95,7 +117,7 @@ class BertModel:
 
         padded = 0
         batches = list(equal_length_batches(lengths, BATCH_TOKENS))
-        with closing(_each(run, batches, self._threads)) as results:
+        with closing(_each(run, batches, threads)) as results:
             for batch, (places, found) in zip(batches, results, strict=True):
                 self._check(found, texts[int(batch[0])])
                 padded += places.size
@@ -105,19 +127,19 @@ class BertModel:
                     shares[places] = found[-1]
         return Forward(tokens, pooled, shares, padded)
 
-    def _session(self, *, dense: bool, attention: bool) -> BertSession:
-        """The session for these outputs, opened once.
+    def _session(self, *, dense: bool, attention: bool, threads: int = 1) -> BertSession:
+        """The session for these outputs with so many threads a run, opened once.
 
         An open one that gives attention too serves for dense alone: 4% of its time against another copy of
         the packed weights. The reverse would cost a fifth.
         """
         with self._opening:
-            both = self._sessions.get((True, True))
-            session = both if dense and both else self._sessions.get((dense, attention))
+            both = self._sessions.get((True, True, threads))
+            session = both if dense and both else self._sessions.get((dense, attention, threads))
             if session is None:
                 outputs = replace(self._outputs, dense=dense, attention=attention)
-                session = BertSession(self._folder, outputs, self.shape, self._cache_dir)
-                self._sessions[dense, attention] = session
+                session = BertSession(self._folder, outputs, self.shape, self._cache_dir, threads)
+                self._sessions[dense, attention, threads] = session
             return session
 
     def _check(self, found: Sequence[NDArray[np.float32]], text: str) -> None:

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 class BertSession:
     """One graph with its weights. `run` may be called from several threads at once."""
 
-    def __init__(self, folder: Path, outputs: BertOutputs, shape: BertShape, cache_dir: Path) -> None:
-        """Open ``model.safetensors`` of ``folder``.
+    def __init__(
+        self, folder: Path, outputs: BertOutputs, shape: BertShape, cache_dir: Path, threads: int
+    ) -> None:
+        """Open ``model.safetensors`` of ``folder``; ``threads`` work on one run.
 
         Raises:
             WeightsError: the file is no safetensors file, or lacks a tensor; or the cache cannot be written.
@@ -33,7 +35,7 @@ class BertSession:
         tensors = TensorFile(folder / "model.safetensors")
         graph, names = _cached_graph(shape, outputs, tensors, cache_dir)
         self._weights = [tensors[name] for name in names]
-        self._session = _open(graph, names, self._weights)
+        self._session = _open(graph, names, self._weights, threads)
 
     def run(self, ids: NDArray[np.int32], output: Sequence[str]) -> list[NDArray[np.float32]]:
         """The outputs named, for texts of one length: ``ids`` int32 [batch, tokens]."""
@@ -41,16 +43,17 @@ class BertSession:
         return found
 
 
-def _open(graph: bytes, names: Sequence[str], weights: Sequence[NDArray[np.float32]]) -> InferenceSession:
+def _open(
+    graph: bytes, names: Sequence[str], weights: Sequence[NDArray[np.float32]], threads: int
+) -> InferenceSession:
     """A session that reads its weights from the arrays given, which must outlive it.
 
-    One thread a run: parallel work is several runs at a time, which scales better on small matrices, and
-    keeps every result the same for any number of threads. Optimisations are off: see `bert_graph`.
+    Threads do not spin while they wait: others want the cores. Optimisations are off: see `bert_graph`.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
