@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 from vecloom.errors import StoreBusyError, StoreError
+from vecloom.lock import FileLock
 from vecloom.stores.access import ShardAccess
 from vecloom.stores.edge import EdgeStore
-from vecloom.stores.lock import FileLock
 from vecloom.stores.optimise import optimise
 from vecloom.stores.waiting import Queue, Ticket
 from vecloom.types import Leg, Points, Schema, SparseRows, VectorField

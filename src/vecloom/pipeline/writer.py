@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vecloom.errors import StoreBusyError, StoreError
+from vecloom.lock import FileLock
 from vecloom.pipeline.report import Listener, Progress
 
 _LOCK = "writer.lock"
@@ -36,17 +37,15 @@ def writing(folder: Path, command: str) -> Iterator[Listener]:
         StoreBusyError: there is a writer already; the message says who and how far.
         StoreError: the folder cannot be written.
     """
-    from filelock import FileLock, Timeout
-
     lock = FileLock(folder / _LOCK)
     try:
         # Those who ask who writes take the lock for an instant.
-        lock.acquire(timeout=_PATIENCE, poll_interval=0.01)
-    except Timeout:
-        who = writer_of(folder) or "another process"
-        raise StoreBusyError(f"{folder} is being written to by {who}; wait for it, or stop it") from None
+        alone = lock.acquire(_PATIENCE)
     except OSError as error:
         raise StoreError(f"{folder} cannot be written: {error.strerror}; see to its permissions") from None
+    if not alone:
+        who = writer_of(folder) or "another process"
+        raise StoreBusyError(f"{folder} is being written to by {who}; wait for it, or stop it")
     note = {"pid": os.getpid(), "command": command, "since": time.time(), "progress": ""}
     try:
         _leave(folder, note)
@@ -83,16 +82,12 @@ def _leave(folder: Path, note: dict[str, object]) -> None:
 
 def writer_of(folder: Path) -> str:
     """Who writes to an index now: ``vecloom index src (process 47, 3 min, encode 10 of 99 chunks)`` or ""."""
-    from filelock import FileLock, Timeout
-
     lock = FileLock(folder / _LOCK)
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        pass
+        nobody = lock.acquire()
     except OSError:  # an index that this user may only read
         return ""
-    else:
+    if nobody:
         lock.release()
         return ""
     try:

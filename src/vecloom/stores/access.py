@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vecloom.errors import StoreBusyError, StoreError
-from vecloom.stores.lock import FileLock
+from vecloom.lock import FileLock
 from vecloom.stores.waiting import Queue, Ticket
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from tempfile import mkdtemp
 
 from vecloom.config import OriginKind
 from vecloom.errors import WeightsError
+from vecloom.lock import FileLock
 from vecloom.registry import ModelSpec
 from vecloom.weights.origin import RECORD, Origin
 
@@ -63,16 +65,12 @@ class Shelf:
 
         A process that dies lets go of it. Raises WeightsError where the cache cannot be written.
         """
-        from filelock import FileLock, Timeout
-
         lock = FileLock(self.root / _LOCK)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
+            if not lock.acquire():
                 waiting()
-                lock.acquire()
+                lock.acquire(math.inf)
         except OSError as problem:
             raise WeightsError(
                 f"the cache {self.root} cannot be written ({problem.strerror}); set VECLOOM_CACHE_DIR"
