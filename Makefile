@@ -12,7 +12,7 @@ else
 TORCH := torch==2.13.0
 endif
 
-.PHONY: demo test lint docs bench bench-e2e clean
+.PHONY: demo test lint docs bench bench-e2e bench-large clean
 
 demo: $(VENV)/core.done
 	$(BIN)/vecloom index . --index $(VENV)/demo-index
@@ -37,6 +37,9 @@ bench: $(VENV)/bench.done
 
 bench-e2e: $(VENV)/bench.done
 	$(BIN)/python -m bench.e2e
+
+bench-large: $(VENV)/bench.done
+	$(BIN)/python -m bench.large
 
 clean:
 	rm -rf $(VENV) .bench

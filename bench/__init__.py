@@ -1,4 +1,4 @@
-"""Speed against peers: ``python -m bench`` for the parts, ``python -m bench.e2e`` for the whole."""
+"""Speed against peers: ``python -m bench`` for the parts, ``bench.e2e`` and ``bench.large`` for the whole."""
 
 from pathlib import Path
 
