@@ -16,7 +16,7 @@ def main() -> None:
         from vecloom.cli import run
 
         code = run(sys.argv[1:])
-        # All is done and said. What is left is the interpreter's own end, which answers Ctrl-C with a traceback.
+        # All is said. What is left is the interpreter's own end, which answers Ctrl-C with a traceback.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     except (KeyboardInterrupt, ImportError) as error:
         if not _interrupted(error):
