@@ -30,19 +30,20 @@ from bench.children import Child, python, run
 from bench.report import Table, machine, write_section
 from bench.tree import questions
 
-#: Megabytes of the tree beside whose index run somebody searches: some 50,000 chunks.
-BESIDE = 33.0
+#: Megabytes of text in the tree beside whose index run somebody searches: some 50,000 chunks.
+BESIDE = 31.0
 
 #: Questions asked of a warm process, cold searches, and searches at once.
 QUESTIONS, COLD, AT_ONCE = 300, 5, 20
 
 _VERSIONS = ("vecloom", "qdrant-edge-py", "onnxruntime", "tokenizers", "numpy")
+_TEXT = (".py", ".pyi", ".md", ".rst", ".txt", ".h", ".c", ".json")
 _NAME = re.compile(r"[\w.-]+")
 _LEFT_OUT = frozenset({"test", "tests", "idle_test", "site-packages", "__pycache__"})
 
 
 def make_large_tree(folder: Path, size: float) -> int:
-    """Copy files into ``folder``, anew, until there are ``size`` bytes; returns how many files."""
+    """Copy files into ``folder``, anew, until there are ``size`` bytes of text; returns how many files."""
     shutil.rmtree(folder, ignore_errors=True)
     copied, total = 0, 0
     for target, path in _files():
@@ -50,7 +51,7 @@ def make_large_tree(folder: Path, size: float) -> int:
             break
         (folder / target).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / target)
-        copied, total = copied + 1, total + path.stat().st_size
+        copied, total = copied + 1, total + (path.stat().st_size if path.suffix in _TEXT else 0)
     return copied
 
 
@@ -150,10 +151,6 @@ def whole(tree: Path, home: Path, asked: Sequence[str]) -> Table:
     first, seconds, peak = indexed(tree, home)
     again, again_seconds, _ = indexed(tree, home)
     cold = statistics.median(_cold(home, question) for question in asked[:COLD])
-    questions_file = home.with_suffix(".questions")
-    questions_file.write_text("\n".join(asked), "utf-8")
-    said, _ = run(python("bench.peers", "vecloom", "warm", home, questions_file), environ={})
-    steps = statistics.quantiles(map(float, said.split()), n=20, method="inclusive")
     last = max(one.seconds for one in at_once(home, asked))
     skips = ", ".join(f"{count:,} {reason}" for reason, count in sorted(first["skips"].items()))
     rows = [
@@ -167,7 +164,7 @@ def whole(tree: Path, home: Path, asked: Sequence[str]) -> Table:
         ("searchable by words after", _share(first["sparse_seconds"], seconds)),
         ("peak RSS", f"{peak / 1e9:.2f} GB"),
         ("again, unchanged", f"{_share(again_seconds, seconds)}, {again['new']:,} new"),
-        ("search, warm, query encoded", f"p50 {steps[9]:.1f} ms, p95 {steps[18]:.1f} ms ({len(asked)})"),
+        ("search, warm, query encoded", _warm(home, asked)),
         ("search, cold", f"{cold:.2f} s, the median of {COLD}"),
         (
             f"{AT_ONCE} searches at once",
@@ -179,6 +176,14 @@ def whole(tree: Path, home: Path, asked: Sequence[str]) -> Table:
 
 def _share(part: float, seconds: float) -> str:
     return f"{part:.1f} s ({part / seconds:.2%} of the whole)"
+
+
+def _warm(home: Path, asked: Sequence[str]) -> str:
+    questions_file = home.with_suffix(".questions")
+    questions_file.write_text("\n".join(asked), "utf-8")
+    said, _ = run(python("bench.peers", "vecloom", "warm", home, questions_file), environ={})
+    steps = statistics.quantiles(map(float, said.split()), n=20, method="inclusive")
+    return f"p50 {steps[9]:.1f} ms, p95 {steps[18]:.1f} ms ({len(asked)})"
 
 
 def _cold(home: Path, question: str) -> float:
@@ -225,10 +230,16 @@ def beside(tree: Path, home: Path, asked: Sequence[str], every: float = 1.0) -> 
         chosen = [one for one in found if _step_at(steps, one.begun) == step]
         rows += [_beside_row(step, chosen)] if chosen else []
     notes = (
-        f"index run: {seconds:,.0f} s; a search every {every:.0f} s, in a process of its own",
-        "seconds by the clock from the start of the process to its end",
+        f"index run: {_points(home):,} chunks, {seconds:,.0f} s; a search every {every:.0f} s",
+        "seconds by the clock, from the start of a search's process to its end",
+        f"afterwards, in one process, the query's encoding included: {_warm(home, asked)}",
     )
     return Table(("step", "searches", "answered", "p50, s", "p95, s", "slowest, s", "over 2 s"), rows, notes)
+
+
+def _points(home: Path) -> int:
+    said, _ = run(python("vecloom", "status", "--index", home, "--json"))
+    return int(json.loads(said)["points"])
 
 
 def _wait_for_words(home: Path, question: str) -> None:

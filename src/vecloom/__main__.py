@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
+from typing import NoReturn
 
 
 def main() -> None:
@@ -16,14 +16,27 @@ def main() -> None:
         from vecloom.cli import run
 
         code = run(sys.argv[1:])
-        # All is said. What is left is the interpreter's own end, which answers Ctrl-C with a traceback.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
     except (KeyboardInterrupt, ImportError) as error:
         if not _interrupted(error):
             raise
         sys.stderr.write("vecloom: stopped\n")
         code = 130
-    sys.exit(code)
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once, without the interpreter's own end.
+
+    That answers Ctrl-C with a traceback; and it would close a shard that a search has left open, upon which
+    the engine drops all of it from the system's page cache, for the next search to read from the disk again.
+    What is written is durable before, and locks are given back by the system.
+    """
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # whoever read it is gone
+        code = code or 1
+    os._exit(code)
 
 
 def _interrupted(error: BaseException) -> bool:

@@ -24,6 +24,7 @@ from vecloom.pipeline.manifest import (
     changed,
     load_manifest,
     new_manifest,
+    stamp,
 )
 from vecloom.pipeline.naming import name_sources
 from vecloom.pipeline.report import IndexReport, Listener, both, quiet
@@ -85,6 +86,8 @@ class Index:
         self._config = config
         self._registry = config.registry()
         self._manifest = manifest
+        self._seen: object = None
+        self._schema = manifest.schema(self._registry)
         self._notice = notice
         self._engines: dict[tuple[str, ...], Engine] = {}
         self._access = ShardAccess(folder, self._open_shard, idle=IDLE_SECONDS)
@@ -257,11 +260,14 @@ class Index:
 
     def _load(self) -> Manifest:
         """The manifest as it is now: another process may have added a model, or made the index anew."""
-        manifest = load_manifest(self.folder)
-        if not manifest.same_settings(self._manifest):
-            self._engines.clear()
-        self._manifest = manifest
-        return manifest
+        seen = stamp(self.folder)
+        if seen is None or seen != self._seen:
+            manifest = load_manifest(self.folder)
+            if not manifest.same_settings(self._manifest):
+                self._engines.clear()
+            self._schema = manifest.schema(self._registry)
+            self._manifest, self._seen = manifest, seen
+        return self._manifest
 
     def _engine(self, names: Sequence[str]) -> Engine:
         """An engine for these vectors, made once; only their models' files are needed.
@@ -386,7 +392,8 @@ class Index:
             {key: _values(values) for key, values in (filters or {}).items()},
             per_file,
         )
-        names = query.names(self._load().schema(self._registry))
+        self._load()
+        names = query.names(self._schema)
         vectors = self._engine(names).encode_queries([text], names)
         with self._access.open("search") as store:
             return search(store, query, vectors)

@@ -44,25 +44,25 @@ def search(
     from vecloom.cli.output import hit_record, list_hits, say, write_json
 
     weights = {name: _number(values[-1], name) for name, values in pairs_of(weight or [], "--weight").items()}
-    with open_index(folder) as index:
-        hits = index.search(
-            query,
-            limit,
-            using=names_of(using),
-            fusion=fusion,
-            weights=weights,
-            filters=pairs_of(where or [], "--filter"),
-            per_file=per_file,
-        )
-        if partial := [*index.unfinished, *index.incomplete]:
-            say(f"vecloom: not complete yet: {', '.join(partial)} (see vecloom status)")
-        if json:
-            for hit in hits:
-                write_json(hit_record(hit))
-        elif hits:
-            list_hits(hits, index.sources)
-        else:
-            say("nothing found")
+    index = open_index(folder)  # and not closed: see `vecloom.__main__`
+    hits = index.search(
+        query,
+        limit,
+        using=names_of(using),
+        fusion=fusion,
+        weights=weights,
+        filters=pairs_of(where or [], "--filter"),
+        per_file=per_file,
+    )
+    if partial := [*index.unfinished, *index.incomplete]:
+        say(f"vecloom: not complete yet: {', '.join(partial)} (see vecloom status)")
+    if json:
+        for hit in hits:
+            write_json(hit_record(hit))
+    elif hits:
+        list_hits(hits, index.sources)
+    else:
+        say("nothing found")
 
 
 def _number(text: str, name: str) -> float:

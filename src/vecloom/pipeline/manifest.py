@@ -166,6 +166,15 @@ def load_manifest(folder: Path) -> Manifest:
         ) from None
 
 
+def stamp(folder: Path) -> object:
+    """What changes whenever ``index.json`` is replaced; None where there is none."""
+    try:
+        stat = (folder / FILE_NAME).stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What a user asks of an index: models by any name, chunk budget, overlap. Empty, None: no wish."""

@@ -33,6 +33,7 @@ class ShardWriter:
         self._folder = folder
         self._report = report
         self._listener = listener
+        self._sealed = False
 
     @contextmanager
     def visit(self) -> Iterator[EdgeStore]:
@@ -43,10 +44,24 @@ class ShardWriter:
         with self.access.open("index") as store:
             yield store
             store.finalize()
-            points = self._report.points = store.count()
-            bare = points - store.indexed()
-        if bare >= OPTIMISE_POINTS and bare >= OPTIMISE_SHARE * points:
+            points, bare = self._count(store)
+        if _due(points, bare):
             self._seal(points)
+
+    def finish(self) -> None:
+        """The run has written all: count the points, and seal what is left where it sealed before.
+
+        A run that wrote so much has the seconds for it, and searches are the quicker from then on.
+        """
+        with self.access.open("index") as store:
+            points, bare = self._count(store)
+        if bare and (self._sealed or _due(points, bare)):
+            self._seal(points)
+
+    def _count(self, store: EdgeStore) -> tuple[int, int]:
+        """All points, and those outside sealed segments as of the last flush."""
+        points = self._report.points = store.count()
+        return points, points - store.indexed()
 
     def _seal(self, points: int) -> None:
         """Build a sealed copy and let it take the shard's place.
@@ -61,3 +76,10 @@ class ShardWriter:
             optimise(self.access, shard, target, lambda: record(self._folder, shard=target.name))
         except StoreFullError as error:
             self._report.unsealed = str(error)
+        else:
+            self._sealed = True
+
+
+def _due(points: int, bare: int) -> bool:
+    """Whether so many points outside sealed segments are worth sealing."""
+    return bare >= OPTIMISE_POINTS and bare >= OPTIMISE_SHARE * points

@@ -14,6 +14,10 @@ from vecloom.types import Filter, Leg, Points, Record, Schema, Scored, SparseRow
 #: How many candidates a graph search keeps: at least this many, and this many times the limit.
 _EF_LEAST, _EF_TIMES = 128, 2
 
+#: Sealed segments are merged where there are more. One alone would be built anew, graph and all, whenever
+#: points are sealed, and in half as much memory again; a search of four takes no longer.
+_SEGMENTS = 4
+
 #: Segments from this size on are sealed when that is asked for (the engine's own default is 10 MB).
 _SEAL_FROM_KB = 1
 
@@ -36,7 +40,9 @@ def config(schema: Schema) -> engine.EdgeConfig:
             profile.m, profile.ef_construct, profile.full_scan_threshold, memory=_MEMORY
         ),
         quantization_config=_quantization(schema),
-        optimizers=engine.EdgeOptimizersConfig(indexing_threshold=_SEAL_FROM_KB),
+        optimizers=engine.EdgeOptimizersConfig(
+            indexing_threshold=_SEAL_FROM_KB, default_segment_number=_SEGMENTS
+        ),
         id_tracker_memory=_MEMORY,
     )
 
