@@ -36,9 +36,10 @@ from bench.peers.models import (
 )
 from bench.report import Table
 from bench.tree import make_tree
+from vecloom.encoders.backends import ANYHOW, runs_of
 from vecloom.encoders.bert import BertEncoder
 from vecloom.encoders.bm25 import Bm25Encoder
-from vecloom.encoders.load import load_encoders
+from vecloom.encoders.load import passes_of
 from vecloom.engine import Engine
 from vecloom.registry import Registry
 from vecloom.types import SparseRows
@@ -185,7 +186,8 @@ _BM42 = "Qdrant/bm42-all-minilm-l6-v2-attentions"
 
 def _engine(folder: Path, names: Sequence[str], threads: int) -> Engine:
     specs = Registry().select(names)
-    return Engine(load_encoders(specs, lambda spec: folder, FOLDER / "cache", threads))
+    passes = passes_of(specs, runs_of(specs, ANYHOW), lambda spec: folder, FOLDER / "cache", threads)
+    return Engine(one.load() for one in passes)
 
 
 def _engines(folder: Path, threads: int) -> dict[str, Run]:
@@ -271,9 +273,9 @@ def _flops(folder: Path, texts: Sequence[str]) -> float:
 
 
 def _lengths(folder: Path, texts: Sequence[str]) -> Any:
-    from vecloom.encoders.tokens import BertTokenizer
+    from vecloom.encoders.tokens import FileTokenizer
 
-    return BertTokenizer(folder / "tokenizer.json", LIMIT).rows(texts).lengths
+    return FileTokenizer(folder / "tokenizer.json", LIMIT).rows(texts).lengths
 
 
 def _speed_table(times: Times, block: int, shares: Sequence[float], threads: int, floor: float) -> Table:

@@ -122,7 +122,7 @@ def test_wrong_usage_is_2_and_makes_nothing(
         (["--filter", "colour=red"], "no filter is called 'colour'"),
         (["--filter", "path"], "KEY=VALUE"),
         (["--fusion", "best"], "best"),
-        (["--task", "x"], "--task"),
+        (["--task", "x"], "no model of the index knows the task 'x'"),
     ],
 )
 def test_a_wrong_search_is_2_with_the_value(

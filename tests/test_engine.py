@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vecloom.encoders import PassStats, TermRows
+from vecloom.encoders.backends import ANYHOW, runs_of
 from vecloom.encoders.bm25 import Bm25Encoder
 from vecloom.encoders.counters import WordCounter
-from vecloom.encoders.load import load_encoders
+from vecloom.encoders.load import passes_of
 from vecloom.engine import Engine, take_rows
 from vecloom.errors import UsageError
 from vecloom.registry import ModelSpec, Registry
@@ -153,7 +154,9 @@ def test_encoders_are_grouped_by_pass(tmp_path: Path) -> None:
         asked.append(spec.key)
         return folder
 
-    encoders = load_encoders(sized, folder_of, tmp_path, threads=1)
+    encoders = [
+        one.load() for one in passes_of(sized, runs_of(sized, ANYHOW), folder_of, tmp_path, threads=1)
+    ]
     assert [encoder.names for encoder in encoders] == [("minilm-attention", "qdrant-minilm"), ("bm25",)]
     assert asked == ["qdrant-minilm-attention"]
     assert encoders[0].counter.counts(["open connection"])[0] >= 2
@@ -164,9 +167,3 @@ def test_encoders_are_grouped_by_pass(tmp_path: Path) -> None:
 
 def _sized(spec: ModelSpec, dim: int) -> ModelSpec:
     return replace(spec, dim=dim) if spec.kind == "dense" else spec
-
-
-def test_a_row_without_a_backend_here_is_refused() -> None:
-    specs = Registry().select(["bm25", "bge-m3"])
-    with pytest.raises(UsageError, match=r"bge-m3 \(dense\) needs the backend torch, which is not built yet"):
-        load_encoders(specs, lambda spec: Path(), Path(), threads=1)

@@ -30,9 +30,9 @@ HEAVY = (
 
 def loaded_after(code: str) -> set[str]:
     """Modules that a fresh interpreter has loaded after running ``code``."""
-    script = f"{code}\nimport sys; print('\\n'.join(sys.modules))"
+    script = f"{code}\nimport sys; print('loaded:', *sys.modules)"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    return set(run.stdout.split())
+    return set(run.stdout.rpartition("loaded:")[2].split())
 
 
 def test_the_public_names_are_these() -> None:

@@ -62,7 +62,9 @@ def test_facts_of_a_row(key: str) -> None:
 def test_matryoshka_dims() -> None:
     registry = Registry()
     assert registry.find("jina-code").matryoshka_dims == (128, 256, 512, 1024, 1536)
-    assert [spec.key for spec in BUILTIN if spec.matryoshka_dims] == ["jina-code-embeddings-1.5b"]
+    assert registry.find("jina-code-small").matryoshka_dims == (64, 128, 256, 512, 896)
+    cut = [spec.key for spec in BUILTIN if spec.matryoshka_dims]
+    assert cut == ["jina-code-embeddings-1.5b", "jina-code-embeddings-0.5b"]
 
 
 def test_prompts_are_the_strings_of_the_model_cards() -> None:
@@ -131,8 +133,7 @@ def test_golden_values_are_ordered_and_of_a_size() -> None:
 @pytest.mark.parametrize("spec", BUILTIN, ids=KEYS)
 def test_every_name_of_a_row_finds_it_in_any_case(spec: ModelSpec) -> None:
     registry = Registry()
-    assert spec.hub_id is not None
-    for name in (spec.key, spec.vector_name, spec.hub_id, *spec.aliases):
+    for name in (spec.key, spec.vector_name, *spec.aliases):
         for written in (name, name.upper(), f" {name.lower()} "):
             assert registry.find(written) == spec
 
@@ -140,8 +141,15 @@ def test_every_name_of_a_row_finds_it_in_any_case(spec: ModelSpec) -> None:
 def test_names_mean_one_row_each() -> None:
     seen: dict[str, str] = {}
     for spec in BUILTIN:
-        for name in {spec.key, spec.vector_name, str(spec.hub_id), *spec.aliases}:
+        for name in {spec.key, spec.vector_name, *spec.aliases}:
             assert seen.setdefault(name.lower(), spec.key) == spec.key
+
+
+def test_a_hub_id_means_the_first_row_of_its_weights() -> None:
+    registry = Registry()
+    assert registry.find("BAAI/bge-m3").key == "bge-m3"
+    first = {str(spec.hub_id): spec for spec in reversed(BUILTIN)}
+    assert all(registry.find(name) == spec for name, spec in first.items())
 
 
 @pytest.mark.parametrize(

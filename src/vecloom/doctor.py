@@ -93,8 +93,7 @@ def _folder(name: str, path: Path) -> Finding:
 
 def _weights(config: Config) -> str:
     """Encode a line with the default models, whose files must be here: nothing is fetched to examine."""
-    from vecloom.engine import Engine
-    from vecloom.pipeline.setup import encoders_for
+    from vecloom.pipeline.setup import engine_of, passes_for
     from vecloom.weights import Weights
 
     weights = Weights(config)
@@ -102,7 +101,7 @@ def _weights(config: Config) -> str:
     missing = [spec.key for spec in specs if spec.weights_id and weights.cached(spec) is None]
     if missing:
         raise WeightsError(f"the files of {', '.join(missing)} are not here; fetch them: vecloom models pull")
-    vectors, _ = Engine(encoders_for(specs, config)).encode_documents(["The loom weaves."])
+    vectors, _ = engine_of(passes_for(specs, config)).encode_documents(["The loom weaves."])
     return f"a line encoded as {', '.join(vectors)}"
 
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecloom.encoders import Encoder, PassStats
+from vecloom.encoders.load import Pass
 from vecloom.errors import UsageError
 from vecloom.types import SparseRows, Vectors
+
+#: Texts, and the names of the vectors to make of them.
+Window: TypeAlias = tuple[Sequence[str], Sequence[str]]
+#: Vectors by name, and what each pass cost, beside the names that it was asked for.
+Encoded: TypeAlias = "tuple[dict[str, Vectors], list[tuple[tuple[str, ...], PassStats]]]"
 
 
 class Engine:
@@ -38,15 +45,21 @@ class Engine:
             UsageError: a name that no encoder yields.
             EncodingError: a model gave what cannot be stored.
         """
+        vectors, costs = self.encode_window((texts, self.names if names is None else names))
+        return vectors, sum((cost for _, cost in costs), PassStats())
+
+    def encode_window(self, window: Window) -> Encoded:
+        """`encode_documents` of a window, with the figures of each pass beside the names that it yields."""
+        texts, names = window
         distinct = list(dict.fromkeys(texts))
         rows = _rows_in(distinct, texts)
         vectors: dict[str, Vectors] = {}
-        total = PassStats()
+        costs = []
         for encoder, wanted in self._wanted(names):
             found, stats = encoder.encode_documents(distinct, wanted)
-            total += replace(stats, reused=len(texts) - len(distinct))
+            costs.append((wanted, replace(stats, reused=len(texts) - len(distinct))))
             vectors |= found if rows is None else {name: take_rows(v, rows) for name, v in found.items()}
-        return vectors, total
+        return vectors, costs
 
     def encode_queries(self, texts: Sequence[str], names: Sequence[str] | None = None) -> dict[str, Vectors]:
         """Vectors of search queries by name (all, or those of ``names``).
@@ -92,6 +105,11 @@ class Engine:
             raise UsageError(f"no model gives the vector {unknown[0]!r}; there are {', '.join(self.names)}")
         pairs = ((e, tuple(name for name in e.names if name in asked)) for e in self.encoders)
         return [(encoder, wanted) for encoder, wanted in pairs if wanted]
+
+
+def encoding_stage(passes: Sequence[Pass], device: str) -> Callable[[Window], Encoded]:
+    """A stage (see `vecloom.runners`) that encodes windows of stored texts by passes loaded on ``device``."""
+    return Engine(one.load(device) for one in passes).encode_window
 
 
 def take_rows(vectors: Vectors, rows: Sequence[int] | NDArray[np.int64]) -> Vectors:

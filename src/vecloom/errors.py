@@ -5,6 +5,7 @@
     │   ├── UnknownModelError     a model name that no row answers to
     │   └── ConfigError           the config file or an environment variable
     ├── WeightsError          a model's files cannot be had, or are not what the row says
+    ├── DeviceError           a device that was asked for is not there, or cannot do what was asked
     ├── EncodingError         a model gave something that cannot be stored (NaN, wrong dimension)
     ├── StoreError            the shard or collection refused, or cannot be read
     │   ├── StoreBusyError        another process holds it
@@ -44,6 +45,10 @@ class WeightsError(VecloomError):
     """A model's files cannot be had, or are not what the registry row says."""
 
 
+class DeviceError(VecloomError):
+    """A device that was asked for is not there, or cannot do what was asked."""
+
+
 class EncodingError(VecloomError):
     """A model gave something that cannot be stored."""
 
@@ -79,4 +84,8 @@ class MissingExtraError(VecloomError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f'{what} needs an optional dependency: pip install "vecloom[{extra}]"')
+        self.what = what
         self.extra = extra
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        return type(self), (self.what, self.extra)

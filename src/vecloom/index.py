@@ -14,6 +14,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from vecloom.config import Config, load_config
+from vecloom.encoders.backends import ANYHOW, How, Runs, query_runs
+from vecloom.encoders.load import Pass
 from vecloom.engine import Engine
 from vecloom.errors import IndexFormatError, IndexMismatchError, UsageError
 from vecloom.fusion import FusionName
@@ -24,11 +26,19 @@ from vecloom.pipeline.manifest import (
     changed,
     load_manifest,
     new_manifest,
+    query_task,
     stamp,
 )
 from vecloom.pipeline.naming import name_sources
 from vecloom.pipeline.report import IndexReport, Listener, both, quiet
-from vecloom.pipeline.setup import chunker_for, encoders_for, instant_names, unheard, weights_hash
+from vecloom.pipeline.setup import (
+    chunker_for,
+    engine_of,
+    instant_names,
+    passes_for,
+    unheard,
+    weights_hash,
+)
 from vecloom.pipeline.writer import writer_of, writing
 from vecloom.registry import DEFAULT_MODELS, ModelSpec
 from vecloom.search import Query, search
@@ -80,7 +90,9 @@ class Index:
     Any number of processes may search while one adds. Close it, or use it as a context manager.
     """
 
-    def __init__(self, folder: Path, config: Config, manifest: Manifest, notice: Notice) -> None:
+    def __init__(
+        self, folder: Path, config: Config, manifest: Manifest, notice: Notice, device: str = "auto"
+    ) -> None:
         """Use `create`, `open` or `prepare`."""
         self.folder = folder
         self._config = config
@@ -89,7 +101,8 @@ class Index:
         self._seen: object = None
         self._schema = manifest.schema(self._registry)
         self._notice = notice
-        self._engines: dict[tuple[str, ...], Engine] = {}
+        self._device = device
+        self._engines: dict[object, Engine] = {}
         self._access = ShardAccess(folder, self._open_shard, idle=IDLE_SECONDS)
 
     @classmethod
@@ -100,13 +113,15 @@ class Index:
         *,
         chunk_tokens: int | None = None,
         overlap: int = 0,
+        how: How = ANYHOW,
         config: Config | None = None,
         notice: Notice = unheard,
     ) -> Self:
         """Make an empty index in a new or empty folder, once the models' files are here.
 
         ``chunk_tokens`` counts all that a model sees (special tokens and context header included); by default
-        the smallest recommended length of the models, at most 512. ``notice`` takes lines for a person.
+        the smallest recommended length of the models, at most 512. ``how``: backend, precision, device, and
+        the task whose prompts the documents are given. ``notice`` takes lines for a person.
 
         Raises:
             UsageError: the folder holds something already, or a number is out of range.
@@ -117,17 +132,22 @@ class Index:
 
         path = Path(folder).absolute()
         config = config or load_config()
-        manifest = new_manifest(config.registry(), Asked(tuple(models), chunk_tokens, overlap))
+        manifest = new_manifest(config.registry(), Asked(tuple(models), chunk_tokens, overlap, how))
         require_vacant(path, manifest)
-        index = cls(path, config, manifest, notice)
+        index = cls(path, config, manifest, notice, how.device)
         create_index(path, index._ready(), manifest.schema(config.registry()))
         return index
 
     @classmethod
     def open(
-        cls, folder: str | os.PathLike[str], *, config: Config | None = None, notice: Notice = unheard
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        device: str = "auto",
+        config: Config | None = None,
+        notice: Notice = unheard,
     ) -> Self:
-        """Open an index.
+        """Open an index. ``device``: where its models run that can be moved (see `create`).
 
         Raises:
             IndexFormatError: the folder holds none, or a newer version made it.
@@ -137,7 +157,7 @@ class Index:
         config = config or load_config()
         manifest = load_manifest(path)
         manifest.specs(config.registry())
-        return cls(path, config, manifest, notice)
+        return cls(path, config, manifest, notice, device)
 
     @classmethod
     def prepare(
@@ -160,6 +180,7 @@ class Index:
                     asked.models or DEFAULT_MODELS,
                     chunk_tokens=asked.chunk_tokens,
                     overlap=asked.overlap or 0,
+                    how=asked.how,
                     config=config,
                     notice=notice,
                 )
@@ -167,13 +188,14 @@ class Index:
                 if not (Path(folder) / FILE_NAME).exists():
                     raise
                 # Another process made it meanwhile.
-        index = cls.open(folder, config=config, notice=notice)
+        device = asked.how.device
+        index = cls.open(folder, device=device, config=config, notice=notice)
         wanted = changed(index._manifest, index._registry, asked)
         if wanted != index._manifest:
             with writing(index.folder, "add a model"):
                 wanted = changed(load_manifest(index.folder), index._registry, asked)
-                cls(index.folder, index._config, wanted, notice)._ready().save(index.folder)
-            return cls.open(folder, config=config, notice=notice)
+                cls(index.folder, index._config, wanted, notice, device)._ready().save(index.folder)
+            return cls.open(folder, device=device, config=config, notice=notice)
         return index
 
     @classmethod
@@ -214,7 +236,8 @@ class Index:
                 raise UsageError(f"{root}, the root of {name}, is gone; forget it first: --remove {name}")
         with writing(path, "index --rebuild") as progress:
             side = path / _REBUILD
-            wanted = cls(path, config, new_manifest(config.registry(), asked), notice)._ready()
+            made = new_manifest(config.registry(), asked)
+            wanted = cls(path, config, made, notice, asked.how.device)._ready()
             begun = _readable(side)
             if begun is None or not begun.same_settings(wanted) or not (side / begun.shard).is_dir():
                 shutil.rmtree(side, ignore_errors=True)
@@ -269,20 +292,44 @@ class Index:
             self._manifest, self._seen = manifest, seen
         return self._manifest
 
-    def _engine(self, names: Sequence[str]) -> Engine:
-        """An engine for these vectors, made once; only their models' files are needed.
+    def _passes(self, names: Sequence[str]) -> list[Pass]:
+        """The passes that yield these vectors, run as it is recorded; only their models' files are needed.
 
         Raises:
             IndexMismatchError: a model's files are others than the index was made with.
             WeightsError: they cannot be had.
+            DeviceError: the device that was asked for is not there.
         """
-        wanted = tuple(names)
-        if wanted not in self._engines:
-            specs = [spec for spec in self.specs if spec.vector_name in wanted]
-            engine = Engine(encoders_for(specs, self._config, self._notice))
-            self._pinned(wanted)
-            self._engines[wanted] = engine
-        return self._engines[wanted]
+        specs, runs = self._rows(names)
+        how = How(device=self._device, task=self._manifest.task)
+        passes = passes_for(specs, self._config, self._notice, runs, how)
+        self._pinned(names)
+        return passes
+
+    def _query_engine(self, names: Sequence[str], task: str | None) -> Engine:
+        """An engine for queries against these vectors, made once.
+
+        Raises:
+            UsageError: no model knows the task, or the documents were encoded for another one.
+            IndexMismatchError: a model's files are others than the index was made with.
+            WeightsError: they cannot be had.
+        """
+        key = (tuple(names), task)
+        if key not in self._engines:
+            specs, runs = self._rows(names)
+            task = query_task(specs, self._manifest.task, task)
+            fitting = [query_runs(spec, run, self._device) for spec, run in zip(specs, runs, strict=True)]
+            how = How(device=self._device, task=task)
+            engine = engine_of(passes_for(specs, self._config, self._notice, fitting, how))
+            self._pinned(names)
+            self._engines[key] = engine
+        return self._engines[key]
+
+    def _rows(self, names: Sequence[str]) -> tuple[list[ModelSpec], list[Runs]]:
+        """The rows of these vectors, and how they were run."""
+        pairs = zip(self.specs, self._manifest.models, strict=True)
+        chosen = [(spec, record.runs) for spec, record in pairs if spec.vector_name in names]
+        return [spec for spec, _ in chosen], [runs for _, runs in chosen]
 
     def _pinned(self, names: Sequence[str]) -> Manifest:
         """The manifest with the hashes of these models' files, which must be those it was made with."""
@@ -325,7 +372,7 @@ class Index:
 
     def _ready(self) -> Manifest:
         """The manifest of an index to be made, or given a model, once the models' files are here."""
-        self._engine(self._names)
+        engine_of(self._passes(self._names))
         return self._pinned(self._names)
 
     @property
@@ -336,12 +383,22 @@ class Index:
         """Index trees; ``home`` is the folder of the index that a user knows."""
         from vecloom.pipeline.run import Run
 
-        engine = self._engine(self._names)
-        chunker = chunker_for(self.specs, engine, self._manifest.chunk_tokens, self._manifest.overlap)
+        manifest = self._manifest
+        passes = self._passes(self._names)
+        engine = engine_of(passes)
+        run = Run(
+            folder=self.folder,
+            access=self._access,
+            engine=engine,
+            passes=passes,
+            chunker=chunker_for(manifest.counted_by, engine, manifest.chunk_tokens, manifest.overlap),
+            instant=instant_names(self.specs),
+            exclude=(home, self._config.data_dir, self._config.cache_dir),
+            notice=self._notice,
+            listener=listener,
+        )
         self._pinned(self._names).save(self.folder)
-        exclude = (home, self._config.data_dir, self._config.cache_dir)
-        instant = instant_names(self.specs)
-        report = Run(self.folder, self._access, engine, chunker, instant, exclude, listener).store(sources)
+        report = run.store(sources)
         self._load()
         return report
 
@@ -372,15 +429,17 @@ class Index:
         weights: Mapping[str, float] | None = None,
         filters: Mapping[str, str | Sequence[str]] | None = None,
         per_file: int = 1,
+        task: str | None = None,
     ) -> list[Hit]:
         """The best chunks for a question, best first.
 
         ``using`` and ``weights`` take keys, aliases or vector names of the index's models. ``filters``: path
         (globs), language, kind, source -> a value, or several of which one must match. ``per_file``: after
-        that many chunks a file's others come only once other files run out.
+        that many chunks a file's others come only once other files run out. ``task``: whose prompt the query
+        is given, of the models that have several.
 
         Raises:
-            UsageError: an empty query, an unknown name, fusion or filter.
+            UsageError: an empty query, an unknown name, fusion, filter or task.
             StoreBusyError: the shard could not be had within 10 s; the message says who holds it.
         """
         query = Query(
@@ -394,7 +453,7 @@ class Index:
         )
         self._load()
         names = query.names(self._schema)
-        vectors = self._engine(names).encode_queries([text], names)
+        vectors = self._query_engine(names, task).encode_queries([text], names)
         with self._access.open("search") as store:
             return search(store, query, vectors)
 
@@ -451,8 +510,8 @@ def chunk_trees(
     """
     manifest = new_manifest(config.registry(), asked)
     specs = manifest.specs(config.registry())
-    engine = Engine(encoders_for(specs, config))
-    chunker = chunker_for(specs, engine, manifest.chunk_tokens, manifest.overlap)
+    engine = engine_of(passes_for(specs, config, how=asked.how))
+    chunker = chunker_for(manifest.counted_by, engine, manifest.chunk_tokens, manifest.overlap)
     return _chunked(name_sources({}, roots, None), chunker)
 
 
@@ -486,5 +545,5 @@ def generate_sparse_vectors(texts: Sequence[str]) -> dict[str, list[dict[str, An
     config = load_config()
     names = {"bm25": "qdrant-bm25", "attention": "qdrant-minilm-attention"}
     specs = config.registry().select(names.values())
-    found = Engine(encoders_for(specs, config)).sparse_vectors(texts)
+    found = engine_of(passes_for(specs, config)).sparse_vectors(texts)
     return {name: found[spec.vector_name] for name, spec in zip(names, specs, strict=True)}

@@ -107,7 +107,8 @@ class ModelSpec:
         """16 hex digits over all of the row that changes its vectors for a given text.
 
         A stored vector is kept only while the text and this hash stay the same. Which files the row means is
-        compared by their contents, so that pinning a revision or sha256 changes nothing here.
+        compared by their contents, so that pinning a revision or sha256 changes nothing here; how the row is
+        run is recorded beside it.
         """
         said = asdict(
             replace(
@@ -119,6 +120,7 @@ class ModelSpec:
                 licence="",
                 files=(),
                 revision=None,
+                backends=(),
             )
         )
         canonical = json.dumps(said, sort_keys=True, separators=(",", ":"))
@@ -231,6 +233,23 @@ BUILTIN: tuple[ModelSpec, ...] = (
         recommended_batch=16,
     ),
     ModelSpec(
+        key="jina-code-embeddings-0.5b",
+        hub_id="jinaai/jina-code-embeddings-0.5b",
+        aliases=("jina-code-small",),
+        vector_name="jina-code-0.5b",
+        kind="dense",
+        dim=896,
+        matryoshka_dims=(64, 128, 256, 512, 896),
+        recommended_tokens=8192,
+        max_tokens=32768,
+        pooling="last",
+        normalise=True,
+        prompts=_JINA_PROMPTS,
+        licence="CC-BY-NC-4.0",
+        backends=("torch",),
+        recommended_batch=32,
+    ),
+    ModelSpec(
         key="bge-m3",
         hub_id="BAAI/bge-m3",
         vector_name="bge-m3",
@@ -244,6 +263,33 @@ BUILTIN: tuple[ModelSpec, ...] = (
         backends=("torch",),
         shared_pass="bge-m3",
         recommended_batch=32,
+    ),
+    ModelSpec(
+        key="bge-m3-sparse",
+        hub_id="BAAI/bge-m3",
+        vector_name="bge-m3-sparse",
+        kind="sparse",
+        recommended_tokens=8192,
+        max_tokens=8192,
+        licence="MIT",
+        backends=("torch",),
+        shared_pass="bge-m3",
+        recommended_batch=32,
+        settings={"head": "sparse_linear"},
+    ),
+    ModelSpec(
+        key="bge-m3-colbert",
+        hub_id="BAAI/bge-m3",
+        vector_name="bge-m3-colbert",
+        kind="multivector",
+        dim=1024,
+        recommended_tokens=8192,
+        max_tokens=8192,
+        licence="MIT",
+        backends=("torch",),
+        shared_pass="bge-m3",
+        recommended_batch=32,
+        settings={"head": "colbert_linear"},
     ),
     ModelSpec(
         key="nomic-coderank",

@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from vecloom.cli.options import IndexOption, ModelsOption, OverlapOption, TokensOption, names_of
+from vecloom.cli.options import (
+    BackendOption,
+    DeviceOption,
+    IndexOption,
+    ModelsOption,
+    OverlapOption,
+    PrecisionOption,
+    TaskOption,
+    TokensOption,
+    names_of,
+)
 
 #: How far an index run stands back (0 to 19) behind what people wait for, searches beside it above all.
 _NICENESS = 5
@@ -30,6 +40,10 @@ def index(
     models: ModelsOption = None,
     chunk_tokens: TokensOption = None,
     overlap: OverlapOption = None,
+    backend: BackendOption = None,
+    precision: PrecisionOption = None,
+    device: DeviceOption = "auto",
+    task: TaskOption = None,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Make the index anew; the old one answers until then.")
     ] = False,
@@ -47,6 +61,7 @@ def index(
     """
     from vecloom.cli.output import progress, say, tell_report
     from vecloom.config import load_config
+    from vecloom.encoders.backends import How
     from vecloom.errors import UsageError
     from vecloom.index import Index
     from vecloom.locate import index_for_roots, index_for_search
@@ -54,10 +69,11 @@ def index(
     from vecloom.pipeline.naming import name_sources
 
     config = load_config()
+    how = How(backend, precision, device, task)
     for key in config.registry().replaced:
         say(f"vecloom: {config.file} replaces the built-in row of {key}")
     if remove is not None:
-        if paths or rebuild or source or models or chunk_tokens or overlap:
+        if paths or rebuild or source or models or chunk_tokens or overlap or how != How():
             raise UsageError("--remove stands alone: it takes no PATH and no other setting than --index")
         with Index.open(folder or index_for_search(config, Path.cwd()), config=config) as opened:
             say(f"{remove}: {opened.remove(remove):,} chunks deleted")
@@ -71,7 +87,7 @@ def index(
     place = folder or (index_for_roots(config, paths) if paths else index_for_search(config, Path.cwd()))
     if not paths and not (place / FILE_NAME).exists():
         raise UsageError(f"{place} holds no index to rebuild; name a PATH to index")
-    asked = Asked(tuple(names_of(models)), chunk_tokens, overlap)
+    asked = Asked(tuple(names_of(models)), chunk_tokens, overlap, how)
     _step_back()
     with progress() as listener:
         if rebuild and (place / FILE_NAME).exists():

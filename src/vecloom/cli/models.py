@@ -105,10 +105,12 @@ def verify(model: ModelArgument, *, json: JsonOption = False) -> None:
     place = weights.cached(spec) or weights.folder(spec) if spec.weights_id else None
 
     def encode(texts: Any) -> Vectors:
-        from vecloom.encoders.load import load_encoders
+        from vecloom.encoders.backends import How
+        from vecloom.pipeline.setup import engine_of, passes_for
 
-        (encoder,) = load_encoders([spec], weights.folder, config.cache_dir, 1)
-        return encoder.encode_documents(texts)[0][spec.vector_name]
+        exact = How(precision="fp32", device="cpu")
+        vectors, _ = engine_of(passes_for([spec], config, say, how=exact)).encode_documents(texts)
+        return vectors[spec.vector_name]
 
     checks = compare(spec, place, encode)
     for check in checks:

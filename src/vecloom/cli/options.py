@@ -36,6 +36,25 @@ TokensOption = Annotated[
 OverlapOption = Annotated[
     int | None, typer.Option("--overlap", metavar="N", help="Tokens that neighbouring chunks share (0).")
 ]
+BackendOption = Annotated[
+    str | None,
+    typer.Option("--backend", metavar="NAME", help="onnx, torch or openvino, for the models that run on it."),
+]
+PrecisionOption = Annotated[
+    str | None, typer.Option("--precision", metavar="NAME", help="fp32, bf16 or fp16, where it can be had.")
+]
+DeviceOption = Annotated[
+    str,
+    typer.Option("--device", metavar="NAME", help="auto, cpu, cuda (every GPU), or cuda:0,cuda:1 and so on."),
+]
+TaskOption = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        metavar="NAME",
+        help="nl2code, qa, code2code, code2nl or code2completion: picks the prompts.",
+    ),
+]
 
 
 def names_of(text: str | None) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vecloom.cli.options import IndexOption, JsonOption, names_of, open_index, pairs_of
+from vecloom.cli.options import IndexOption, JsonOption, TaskOption, names_of, open_index, pairs_of
 from vecloom.fusion import FusionName
 
 
@@ -34,6 +34,7 @@ def search(
     per_file: Annotated[
         int, typer.Option("--per-file", metavar="N", help="Chunks of one file before others' turn.")
     ] = 1,
+    task: TaskOption = None,
     json: JsonOption = False,
 ) -> None:
     """Search an index: every leg, fused.
@@ -53,6 +54,7 @@ def search(
         weights=weights,
         filters=pairs_of(where or [], "--filter"),
         per_file=per_file,
+        task=task,
     )
     if partial := [*index.unfinished, *index.incomplete]:
         say(f"vecloom: not complete yet: {', '.join(partial)} (see vecloom status)")

@@ -7,15 +7,15 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vecloom.encoders import PassStats, TermRows
 from vecloom.encoders.bert_graph import BertOutputs
 from vecloom.encoders.bert_model import BertModel, Forward
 from vecloom.encoders.bm42 import Bm42Words
 from vecloom.encoders.counters import WordPieceCounter
+from vecloom.encoders.rows import check_dim, prompts_of, sized
 from vecloom.encoders.terms import stack_rows
-from vecloom.errors import ConfigError, EncodingError
+from vecloom.errors import ConfigError
 from vecloom.registry import ModelSpec, Role
 from vecloom.types import SparseRows, TokenCounter, Vectors
 
@@ -38,12 +38,12 @@ class BertEncoder:
         """
         self.names = tuple(spec.vector_name for spec in specs)
         self._specs = {spec.vector_name: spec for spec in specs}
-        self._prompts = _agreed(specs)
+        self._prompts = prompts_of(specs)
         self._path = folder / "tokenizer.json"
         limit = min(spec.recommended_tokens or spec.max_tokens or 512 for spec in specs)
         self._model = BertModel(folder, limit, _outputs(specs), cache_dir, threads)
         for spec in specs:
-            _check_dim(spec, self._model.shape.hidden)
+            check_dim(spec, self._model.shape.hidden)
 
     @cached_property
     def counter(self) -> TokenCounter:
@@ -82,7 +82,7 @@ class BertEncoder:
             for name in sparse:
                 rows[name].append(self._words[name].documents(forward.tokens, forward.attention))
             stats += _stats_of(forward)
-        vectors: dict[str, Vectors] = {name: self._sized(name, pooled) for name in dense}
+        vectors: dict[str, Vectors] = {name: sized(self._specs[name], pooled) for name in dense}
         return vectors | {name: stack_rows(parts) for name, parts in rows.items()}, stats
 
     def encode_queries(
@@ -95,7 +95,7 @@ class BertEncoder:
         if dense:
             width = np.empty((0, self._model.shape.hidden), dtype=np.float32)
             pooled = np.concatenate([width, *(part.dense for part in self._model.queries(prompted))])
-            vectors = {name: self._sized(name, pooled) for name in dense}
+            vectors = {name: sized(self._specs[name], pooled) for name in dense}
         if sparse:
             tokens = self._model.tokenizer.rows(prompted)
             vectors |= {name: self._words[name].queries(tokens) for name in sparse}
@@ -127,14 +127,6 @@ class BertEncoder:
         prompt = self._prompts.get(role, "")
         return [prompt + text for text in texts] if prompt else texts
 
-    def _sized(self, name: str, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Cut to the row's Matryoshka dimension, and of length 1 again where the row normalises."""
-        spec = self._specs[name]
-        if spec.dim is None or spec.dim == pooled.shape[1]:
-            return pooled
-        cut = pooled[:, : spec.dim]
-        return cut / np.linalg.norm(cut, axis=1, keepdims=True) if spec.normalise else cut.copy()
-
 
 def _stats_of(forward: Forward) -> PassStats:
     tokens = forward.tokens
@@ -156,19 +148,3 @@ def _outputs(specs: Sequence[ModelSpec]) -> BertOutputs:
     if pooling == "last":
         raise ConfigError(f"{ways[pooling, normalise]}: a BERT is pooled by 'mean' or 'cls', not by 'last'")
     return BertOutputs(dense=True, attention=True, pooling=pooling or "mean", normalise=normalise)
-
-
-def _agreed(specs: Sequence[ModelSpec]) -> Mapping[Role, str]:
-    """The prompts that rows of one pass share: those of a row's first task."""
-    first = specs[0]
-    for spec in specs:
-        if spec.prompts != first.prompts:
-            raise ConfigError(f"{first.key} and {spec.key} differ in prompts; give each its own shared_pass")
-    return next(iter(first.prompts.values()), {})
-
-
-def _check_dim(spec: ModelSpec, hidden: int) -> None:
-    if spec.kind == "dense" and spec.dim not in (hidden, *(d for d in spec.matryoshka_dims if d < hidden)):
-        raise EncodingError(
-            f"{spec.key}: the row says dim {spec.dim}, the model gives {hidden}; correct the row"
-        )

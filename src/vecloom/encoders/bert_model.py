@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vecloom.encoders.bert_graph import BertOutputs, BertShape
 from vecloom.encoders.bert_session import BertSession
-from vecloom.encoders.tokens import BertTokenizer, TokenRows, equal_length_batches
+from vecloom.encoders.tokens import FileTokenizer, TokenRows, equal_length_batches
 from vecloom.errors import EncodingError, WeightsError
 
 #: Tokens in a batch, or one text. Small ones stay in a core's cache; measured flat from 256 to 512.
@@ -70,9 +70,9 @@ class BertModel:
         self._opening = threading.Lock()
 
     @cached_property
-    def tokenizer(self) -> BertTokenizer:
+    def tokenizer(self) -> FileTokenizer:
         """The tokenizer, cutting at the limit."""
-        return BertTokenizer(self._folder / "tokenizer.json", self._limit)
+        return FileTokenizer(self._folder / "tokenizer.json", self._limit)
 
     def forwards(self, texts: Sequence[str], *, dense: bool, attention: bool) -> Iterator[Forward]:
         """The model over the texts, stretch by stretch, in their order.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vecloom.encoders import TermRows
 from vecloom.encoders.stopwords import stopwords
 from vecloom.encoders.terms import TABLE_WORDS, Packed, StemTable, term_rows
-from vecloom.encoders.tokens import BertTokenizer, TokenRows
+from vecloom.encoders.tokens import FileTokenizer, TokenRows
 from vecloom.types import SparseRows
 
 _CONTINUES = "##"
@@ -28,7 +28,7 @@ class Bm42Words:
     absolute value of the stem's signed 32-bit murmur3 hash.
     """
 
-    def __init__(self, tokenizer: BertTokenizer, language: str, alpha: float) -> None:
+    def __init__(self, tokenizer: FileTokenizer, language: str, alpha: float) -> None:
         pieces, special = tokenizer.vocabulary()
         self._special = np.array(special)
         self._continues = np.array([piece.startswith(_CONTINUES) for piece in pieces])

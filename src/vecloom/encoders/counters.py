@@ -137,6 +137,16 @@ class WordPieceCounter:
         return [self._count(text) if ok else next(others) for text, ok in zip(texts, agreed, strict=True)]
 
 
+def load_counter(tokenizer_json: Path) -> TokenCounter:
+    """The counter that suits a tokenizer: the fast one for WordPiece, else `tokenizers` itself.
+
+    Raises:
+        WeightsError: the file cannot be read.
+    """
+    kind = json.loads(_checked(tokenizer_json))["model"].get("type")
+    return WordPieceCounter(tokenizer_json) if kind == "WordPiece" else HFCounter(tokenizer_json)
+
+
 class WordCounter:
     r"""Counts words (``\w+``), for indexes whose models have no tokenizer: BM25 alone."""
 

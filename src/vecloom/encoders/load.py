@@ -1,57 +1,132 @@
-"""Which encoders serve a choice of rows."""
+"""Which encoders serve a choice of rows, and what a process needs to load one."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from vecloom.encoders import Encoder
+from vecloom.encoders.backends import Backend, Precision, Runs, devices_of, memory_of
 from vecloom.encoders.bert import BertEncoder
 from vecloom.encoders.bm25 import Bm25Encoder
-from vecloom.errors import UsageError
+from vecloom.encoders.tensors import TensorFile
 from vecloom.registry import ModelSpec
 
+_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 
-def load_encoders(
-    specs: Sequence[ModelSpec], folder_of: Callable[[ModelSpec], Path], cache_dir: Path, threads: int
-) -> list[Encoder]:
-    """One encoder for each pass that the rows need, in the order of their first rows.
+#: Share of a device's memory that weights may take together.
+_WEIGHTS_SHARE = 0.4
 
-    Rows of one ``shared_pass``, with the same weights and the same length, come out of one forward.
-    ``folder_of`` gives the folder of a row's files and is called once a pass that has files; built graphs
-    are kept in ``cache_dir``; ``threads`` runs of a model go on at a time.
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Rows that come out of one forward, and how that is run: all that a process needs to load it.
+
+    ``folder`` holds the files that the rows share (None where they need none). ``devices``: where it may
+    run, one encoder on each. ``threads``: how many a CPU gives it.
+    """
+
+    specs: tuple[ModelSpec, ...]
+    folder: Path | None
+    backend: Backend
+    precision: Precision
+    devices: tuple[str, ...]
+    cache_dir: Path
+    threads: int
+    task: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The vectors that it yields."""
+        return tuple(spec.vector_name for spec in self.specs)
+
+    @property
+    def weight_bytes(self) -> int:
+        """What the weights take in memory, as they are loaded; 0 where there are none."""
+        if self.folder is None:
+            return 0
+        files = map(TensorFile, self.folder.glob("*.safetensors"))
+        values = sum(math.prod(shape) for file in files for shape in file.sizes.values())
+        return values * _BYTES[self.precision]
+
+    def load(self, device: str | None = None) -> Encoder:
+        """The encoder, on ``device`` or the first one. It reads the config now, the rest on first use.
+
+        Raises:
+            WeightsError: the config cannot be read, or tells of an architecture that the backend cannot run.
+            ConfigError: the rows ask for different things of one pass.
+            EncodingError: a row's dimension is not the model's.
+        """
+        if self.folder is None:
+            return Bm25Encoder(self.specs[0])
+        if self.backend == "torch":
+            from vecloom.encoders.torch_pass import TorchEncoder
+
+            place = device or self.devices[0]
+            return TorchEncoder(self.specs, self.folder, place, self.precision, self.threads, self.task)
+        return BertEncoder(self.specs, self.folder, self.cache_dir, self.threads)
+
+
+def passes_of(
+    specs: Sequence[ModelSpec],
+    runs: Sequence[Runs],
+    folder_of: Callable[[ModelSpec], Path],
+    cache_dir: Path,
+    threads: int,
+    device: str = "auto",
+    task: str | None = None,
+) -> list[Pass]:
+    """One pass for each forward that the rows need, in the order of their first rows.
+
+    Rows of one ``shared_pass``, with the same weights, the same length and run alike, come out of one
+    forward. ``folder_of`` gives the folder of a row's files and is called once a pass that has files; built
+    graphs are kept in ``cache_dir``.
 
     Raises:
-        UsageError: a row whose backend this version does not have.
         WeightsError: a model's files cannot be had.
+        DeviceError: the device that is asked for is not there.
+        MissingExtraError: a backend is not installed.
     """
-    passes: dict[object, list[ModelSpec]] = {}
-    for spec in specs:
-        check_backend(spec)
-        passes.setdefault(_pass_of(spec), []).append(spec)
-    return [
-        Bm25Encoder(rows[0])
-        if "native" in rows[0].backends
-        else BertEncoder(rows, folder_of(rows[0]), cache_dir, threads)
-        for rows in passes.values()
-    ]
+    grouped: dict[object, list[tuple[ModelSpec, Runs]]] = {}
+    for spec, run in zip(specs, runs, strict=True):
+        grouped.setdefault((_pass_of(spec), run), []).append((spec, run))
+    passes = []
+    for pairs in grouped.values():
+        first, run = pairs[0]
+        passes.append(
+            Pass(
+                specs=tuple(spec for spec, _ in pairs),
+                folder=None if run.backend == "native" else folder_of(first),
+                backend=run.backend,
+                precision=run.precision,
+                devices=devices_of(device) if run.backend == "torch" else ("cpu",),
+                cache_dir=cache_dir,
+                threads=threads,
+                task=task,
+            )
+        )
+    return passes
+
+
+def groups_of(passes: Sequence[Pass]) -> list[list[Pass]]:
+    """Passes that run together over a window: neighbours on one choice of devices whose weights fit there."""
+    groups: list[list[Pass]] = []
+    for one in passes:
+        last = groups[-1] if groups else []
+        together = sum(other.weight_bytes for other in (*last, one))
+        if last and last[0].devices == one.devices and together <= _room(one.devices):
+            last.append(one)
+        else:
+            groups.append([one])
+    return groups
+
+
+def _room(devices: Sequence[str]) -> float:
+    """Bytes that weights may take on the smallest of the devices: the rest is for what is computed."""
+    return _WEIGHTS_SHARE * min(map(memory_of, devices))
 
 
 def _pass_of(spec: ModelSpec) -> object:
     return spec.shared_pass or spec.key, spec.weights or spec.hub_id, spec.recommended_tokens, spec.max_tokens
-
-
-def check_backend(spec: ModelSpec) -> None:
-    """Refuse a row that this version cannot encode with.
-
-    Raises:
-        UsageError: it needs another backend.
-    """
-    if "native" in spec.backends and spec.kind == "sparse":
-        return
-    if "onnx" in spec.backends and spec.kind in ("dense", "sparse"):
-        return
-    raise UsageError(
-        f"{spec.key} ({spec.kind}) needs the backend {' or '.join(spec.backends)}, which is not built yet in "
-        "this version; choose models that run on onnx or native: vecloom models list"
-    )

@@ -32,7 +32,7 @@ class TokenRows:
         return np.diff(self.starts)
 
 
-class BertTokenizer:
+class FileTokenizer:
     """A ``tokenizer.json``, with the truncation and padding that it may carry replaced by ``limit``."""
 
     def __init__(self, path: Path, limit: int) -> None:
@@ -53,6 +53,11 @@ class BertTokenizer:
         ids = np.fromiter(flat, dtype=np.int32, count=int(starts[-1]))
         cut = [sum(len(rest) - self._specials for rest in e.overflowing) for e in encodings]
         return TokenRows(ids, starts, sum(tokens > 0 for tokens in cut), sum(cut))
+
+    def ids_of(self, tokens: Sequence[str]) -> NDArray[np.int64]:
+        """The ids of those of ``tokens`` that there are."""
+        found = (self._tokenizer.token_to_id(token) for token in tokens)
+        return np.array([number for number in found if number is not None], dtype=np.int64)
 
     def vocabulary(self) -> tuple[list[str], list[bool]]:
         """Every token by its id, and whether it is a special one. Ids that the file leaves out are ""."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import uuid
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vecloom.engine import Engine, take_rows
+from vecloom.engine import Encoded, Window, take_rows
 from vecloom.pipeline.points import OPERATION_POINTS, encoded_hash
 from vecloom.pipeline.report import Cut, IndexReport, Listener, Progress
 from vecloom.pipeline.sealing import ShardWriter
 from vecloom.pipeline.shards import records
+from vecloom.runners import Runner
 from vecloom.types import Filter, Record, Vectors
 
 if TYPE_CHECKING:
@@ -29,23 +31,30 @@ _PLAN_FIELDS = ("header", "chunk_hash", "start_byte", "end_byte")
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Points that lack vectors, 36 bytes each, grouped by equal encoded text.
+    """Points that lack vectors, grouped by equal encoded text: 16 bytes a point and 16 a text.
 
-    ``ids`` uint8 [n, 16], sorted by group; group g is rows ``starts[g]:starts[g + 1]``; groups stand in the
-    order of their text's length, longest first, so that a window holds texts of one length.
+    ``ids`` uint8 [n, 16], sorted by group; group g is rows ``starts[g]:starts[g + 1]``, its text has
+    ``sizes[g]`` bytes. Groups stand in the order of their sizes, largest first, so that a window holds texts
+    of one length.
     """
 
     ids: NDArray[np.uint8]
     starts: NDArray[np.int64]
+    sizes: NDArray[np.int64]
 
-    def groups(self) -> int:
-        """How many texts there are to encode."""
-        return len(self.starts) - 1
+    def __len__(self) -> int:
+        return len(self.sizes)
 
     def members(self, group: int) -> list[str]:
         """Ids of the points of one text."""
         rows = self.ids[self.starts[group] : self.starts[group + 1]]
         return [str(uuid.UUID(bytes=row.tobytes())) for row in rows]
+
+    def window(self, first: int) -> Task:
+        """The texts from group ``first`` on that are encoded at a time."""
+        last = min(first + WINDOW_TEXTS, len(self))
+        groups = [self.members(group) for group in range(first, last)]
+        return Task(first, groups, int(self.sizes[first:last].sum()))
 
 
 def backlog_of(lacking: Iterable[Record]) -> Backlog:
@@ -61,88 +70,135 @@ def backlog_of(lacking: Iterable[Record]) -> Backlog:
     id_rows = np.frombuffer(bytes(ids), dtype=np.uint8).reshape(-1, 16)
     order = np.lexsort((id_rows[:, 0], digests[:, 1], digests[:, 0], -length))
     digests = digests[order]
-    changes = np.any(digests[1:] != digests[:-1], axis=1)
-    starts = np.concatenate([[0], np.flatnonzero(changes) + 1, [len(order)]]) if len(order) else np.zeros(1)
-    return Backlog(id_rows[order], starts.astype(np.int64))
+    first = np.ones(len(order), dtype=np.bool_)
+    first[1:] = np.any(digests[1:] != digests[:-1], axis=1)
+    starts = np.flatnonzero(first)
+    return Backlog(id_rows[order], np.append(starts, len(order)), length[order][starts])
 
 
 @dataclass(frozen=True, slots=True)
-class _Encoded:
-    """Vectors that wait to be written, one row a point."""
+class Task:
+    """Texts that are encoded at a time: the first one's number, the ids of the points of each, all bytes."""
 
-    ids: Sequence[str]
-    vectors: Mapping[str, Vectors]
+    number: int
+    groups: Sequence[Sequence[str]]
+    size: int
+
+    @property
+    def points(self) -> list[str]:
+        """The ids of all points."""
+        return [point for group in self.groups for point in group]
 
 
 class Filling:
     """Encodes what points lack and writes it back, holding the shard between windows only."""
 
-    def __init__(self, shard: ShardWriter, engine: Engine, report: IndexReport, listener: Listener) -> None:
+    def __init__(self, shard: ShardWriter, report: IndexReport, listener: Listener) -> None:
         self._shard = shard
-        self._engine = engine
         self._report = report
         self._listener = listener
 
-    def run(self, names: Sequence[str]) -> None:
-        """Fill the vectors ``names``, which come out of one pass, of every point that lacks them.
+    def run(self, runner: Runner[Window, Encoded], passes: Sequence[Sequence[str]]) -> None:
+        """Fill the vectors of ``passes`` (their names), which ``runner`` runs together, wherever they lack.
 
-        Points that lack all of them go through the whole pass; then those that lack one only (a model added
-        later) through the part of the pass that yields it.
+        Points that lack all of them are encoded by all at once; then those that lack one pass's only (a model
+        added later), and those that lack one vector of a pass, by the part that yields it.
         """
-        self._fill(tuple(names))
-        if len(names) > 1:
-            for name in names:
-                self._fill((name,))
+        wanted = [tuple(name for names in passes for name in names), *map(tuple, passes)]
+        wanted += [(name,) for names in passes for name in names]
+        for names in dict.fromkeys(wanted):
+            self._fill(runner, names)
 
-    def _fill(self, names: tuple[str, ...]) -> None:
+    def _fill(self, runner: Runner[Window, Encoded], names: tuple[str, ...]) -> None:
         with self._shard.visit() as store:
             if not store.count(Filter(lacks=names)):
                 return
         backlog = backlog_of(records(self._shard.access, Filter(lacks=names), _PLAN_FIELDS))
-        total = len(backlog.ids)
-        before = self._report.tokens
-        done = 0
-        encoded: _Encoded | None = None
-        for first in range(0, backlog.groups(), WINDOW_TEXTS):
-            self._tell(done, total, names, before)
-            groups = [backlog.members(g) for g in range(first, min(first + WINDOW_TEXTS, backlog.groups()))]
-            texts = self._exchange(encoded, [group[0] for group in groups])
-            encoded = self._encode(groups, texts, names)
-            done += len(encoded.ids)
-        self._exchange(encoded, [])
-        self._tell(total, total, names, before)
+        progress = _Progress(backlog, names, self._report, self._listener)
+        tasks = map(backlog.window, range(0, len(backlog), WINDOW_TEXTS))
+        running: dict[Hashable, Task] = {}
+        done: tuple[Task, Encoded] | None = None
+        while True:
+            progress.tell()
+            further = list(islice(tasks, runner.free))
+            for task, texts in self._exchange(done, further):
+                running[task.number] = task
+                runner.submit(task.number, (texts, names))
+            if not running:
+                return
+            number, encoded = runner.result()
+            done = running.pop(number), encoded
+            progress.count(done[0])
 
-    def _tell(self, done: int, total: int, names: Sequence[str], before: int) -> None:
-        tokens = self._report.tokens - before
-        self._listener(Progress("encode", done, total, "chunks", ", ".join(names), tokens))
-
-    def _exchange(self, written: _Encoded | None, wanted: Sequence[str]) -> list[str]:
-        """In one visit to the shard: write the last window's vectors, read the next one's texts."""
+    def _exchange(
+        self, done: tuple[Task, Encoded] | None, further: Sequence[Task]
+    ) -> list[tuple[Task, list[str]]]:
+        """In one visit to the shard: write what a window gave, read the texts of further ones."""
+        read: list[tuple[Task, list[Record]]] = []
         with self._shard.visit() as store:
-            if written is not None:
-                for start in range(0, len(written.ids), OPERATION_POINTS):
-                    rows = np.arange(start, min(start + OPERATION_POINTS, len(written.ids)))
-                    batch = {name: take_rows(value, rows) for name, value in written.vectors.items()}
-                    store.update_vectors(written.ids[start : start + OPERATION_POINTS], batch)
-            found = store.get(wanted, ("header", "text"))
-        return [record.payload["header"] + record.payload["text"] for record in found]
+            if done is not None:
+                ids, vectors = self._vectors(*done)
+                for start in range(0, len(ids), OPERATION_POINTS):
+                    rows = np.arange(start, min(start + OPERATION_POINTS, len(ids)))
+                    batch = {name: take_rows(value, rows) for name, value in vectors.items()}
+                    store.update_vectors(ids[start : start + OPERATION_POINTS], batch)
+            for task in further:
+                found = store.get([group[0] for group in task.groups], ("header", "text"))
+                read.append((task, found))
+        return [
+            (task, [record.payload["header"] + record.payload["text"] for record in found])
+            for task, found in read
+        ]
 
-    def _encode(
-        self, groups: Sequence[Sequence[str]], texts: Sequence[str], names: tuple[str, ...]
-    ) -> _Encoded:
-        """Each text once; its vectors go to every point of its group."""
-        vectors, stats = self._engine.encode_documents(texts, names)
-        ids = [point for group in groups for point in group]
-        if len(ids) > len(texts):
-            rows = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-            vectors = {name: take_rows(value, rows) for name, value in vectors.items()}
+    def _vectors(self, task: Task, encoded: Encoded) -> tuple[list[str], Mapping[str, Vectors]]:
+        """What is written for a window: a text's vectors go to every point that has it."""
+        vectors, costs = encoded
+        ids, texts = task.points, len(task.groups)
         report = self._report
-        report.tokens += stats.tokens
-        report.padded += stats.padded
-        report.reused += len(names) * (len(ids) - len(texts))
-        for name in names:
-            report.encoded[name] += len(texts)
-            cut = report.cut.setdefault(name, Cut())
-            cut.texts += stats.cut_texts
-            cut.tokens += stats.cut_tokens
-        return _Encoded(ids, vectors)
+        for names, stats in costs:
+            report.tokens += stats.tokens
+            report.padded += stats.padded
+            report.reused += len(names) * (len(ids) - texts)
+            for name in names:
+                report.encoded[name] += texts
+                cut = report.cut.setdefault(name, Cut())
+                cut.texts += stats.cut_texts
+                cut.tokens += stats.cut_tokens
+        if len(ids) > texts:
+            rows = np.repeat(np.arange(texts), [len(group) for group in task.groups])
+            vectors = {name: take_rows(value, rows) for name, value in vectors.items()}
+        return ids, vectors
+
+
+class _Progress:
+    """How far one filling is, in chunks, and in bytes of text as the measure of the time that it takes."""
+
+    def __init__(
+        self, backlog: Backlog, names: Sequence[str], report: IndexReport, listener: Listener
+    ) -> None:
+        self._total = len(backlog.ids)
+        self._size = int(backlog.sizes.sum())
+        self._done = self._done_size = 0
+        self._names = ", ".join(names)
+        self._report = report
+        self._tokens = report.tokens
+        self._listener = listener
+
+    def count(self, task: Task) -> None:
+        """A window is done."""
+        self._done += len(task.points)
+        self._done_size += task.size
+
+    def tell(self) -> None:
+        """Tell the listener."""
+        self._listener(
+            Progress(
+                "encode",
+                self._done,
+                self._total,
+                "chunks",
+                self._names,
+                tokens=self._report.tokens - self._tokens,
+                share=self._done_size / max(1, self._size),
+            )
+        )

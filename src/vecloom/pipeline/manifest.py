@@ -11,7 +11,8 @@ from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vecloom.encoders.load import check_backend
+from vecloom.encoders.backends import ANYHOW, Backend, How, Precision, Runs, precisions_of, runs_of
+from vecloom.encoders.rows import prompts_of
 from vecloom.errors import IndexFormatError, IndexMismatchError, StoreError, StoreFullError, UsageError
 from vecloom.registry import DEFAULT_MODELS, ModelSpec, Registry
 from vecloom.types import Schema
@@ -34,7 +35,7 @@ MOST_TOKENS = 32768
 
 @dataclass(frozen=True, slots=True)
 class ModelRecord:
-    """A model of the index: its row's key (or ``KEY:DIM``), and hashes of the row's settings and files.
+    """A model of the index: its row's key (or ``KEY:DIM``), hashes of its settings and files, how it runs.
 
     ``weights_hash`` is "" until the files are known.
     """
@@ -42,13 +43,22 @@ class ModelRecord:
     name: str
     vector_name: str
     settings_hash: str
+    backend: Backend
+    precision: Precision
     weights_hash: str = field(default="", compare=False)
+
+    @property
+    def runs(self) -> Runs:
+        """How its vectors are computed."""
+        return Runs(self.backend, self.precision)
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """What an index was made with.
 
+    ``counted_by``: vector names of the models whose tokens the chunks are counted in (none: words). ``task``:
+    which of the models' prompts its documents were given (None: their first).
     ``sources``: name -> absolute root (kept on this machine only). ``unfinished``: sources that an index run
     began to read and has not read to the end. ``incomplete``: vector names that some points lack.
     """
@@ -56,8 +66,8 @@ class Manifest:
     models: tuple[ModelRecord, ...]
     chunk_tokens: int
     overlap: int = 0
-    precision: str = "fp32"
-    backend: str = "onnx"
+    counted_by: tuple[str, ...] = ()
+    task: str | None = None
     chunker: int = 0
     created_with: str = ""
     uid: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -93,16 +103,21 @@ class Manifest:
     def same_settings(self, other: Manifest) -> bool:
         """Whether two indexes are made alike, from the same files of the models."""
         mine, theirs = (
-            ([astuple(model) for model in m.models], m.chunk_tokens, m.overlap) for m in (self, other)
+            ([astuple(model) for model in m.models], m.chunk_tokens, m.overlap, m.task) for m in (self, other)
         )
         return mine == theirs
 
     def asked_again(self, asked: Asked) -> Asked:
-        """What is asked of a rebuild: where there is no wish, what this index was made with."""
+        """What is asked of a rebuild: where there is no wish, what this index was made with.
+
+        How models run is chosen anew: for this machine.
+        """
+        same = not asked.models and asked.chunk_tokens is None
         return Asked(
             asked.models or tuple(record.name for record in self.models),
-            self.chunk_tokens if asked == Asked(overlap=asked.overlap) else asked.chunk_tokens,
+            self.chunk_tokens if same else asked.chunk_tokens,
             self.overlap if asked.overlap is None else asked.overlap,
+            replace(asked.how, task=asked.how.task or self.task),
         )
 
     def save(self, folder: Path) -> None:
@@ -128,10 +143,21 @@ def record(folder: Path, **changes: Any) -> None:
     replace(load_manifest(folder), **changes).save(folder)
 
 
-def record_of(spec: ModelSpec, asked: str) -> ModelRecord:
-    """The record of a row chosen as ``asked`` (whose ``:DIM``, if any, is kept)."""
-    dim = asked.partition(":")[2]
-    return ModelRecord(f"{spec.key}:{dim}" if dim else spec.key, spec.vector_name, spec.settings_hash)
+def records_of(specs: Sequence[ModelSpec], names: Sequence[str], how: How) -> tuple[ModelRecord, ...]:
+    """The records of rows chosen by ``names`` (whose ``:DIM``, if any, is kept), and run as asked.
+
+    Raises:
+        UsageError: none of the rows can be run as asked.
+        DeviceError: the device that is asked for is not there.
+    """
+    keys = [
+        f"{spec.key}:{dim}" if (dim := name.partition(":")[2]) else spec.key
+        for spec, name in zip(specs, names, strict=True)
+    ]
+    return tuple(
+        ModelRecord(key, spec.vector_name, spec.settings_hash, run.backend, run.precision)
+        for key, spec, run in zip(keys, specs, runs_of(specs, how), strict=True)
+    )
 
 
 def default_tokens(specs: Sequence[ModelSpec]) -> int:
@@ -156,8 +182,8 @@ def load_manifest(folder: Path) -> Manifest:
                 f'upgrade with pip install -U vecloom, or make it anew with "vecloom index --rebuild"'
             )
         models = tuple(ModelRecord(**model) for model in said.pop("models"))
-        incomplete, unfinished = (tuple(said.pop(name)) for name in ("incomplete", "unfinished"))
-        return Manifest(models=models, incomplete=incomplete, unfinished=unfinished, **said)
+        said |= {name: tuple(said[name]) for name in ("counted_by", "incomplete", "unfinished")}
+        return Manifest(models=models, **said)
     except FileNotFoundError:
         raise IndexFormatError(f'{folder} holds no index; make one with "vecloom index PATH"') from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -177,11 +203,15 @@ def stamp(folder: Path) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a user asks of an index: models by any name, chunk budget, overlap. Empty, None: no wish."""
+    """What a user asks of an index: models by any name, chunk budget, overlap, how models run.
+
+    Empty, None: no wish.
+    """
 
     models: tuple[str, ...] = ()
     chunk_tokens: int | None = None
     overlap: int | None = None
+    how: How = ANYHOW
 
 
 def new_manifest(registry: Registry, asked: Asked) -> Manifest:
@@ -193,8 +223,6 @@ def new_manifest(registry: Registry, asked: Asked) -> Manifest:
     """
     names = asked.models or DEFAULT_MODELS
     specs = registry.select(names)
-    for spec in specs:
-        check_backend(spec)
     tokens = default_tokens(specs) if asked.chunk_tokens is None else asked.chunk_tokens
     overlap = asked.overlap or 0
     largest = min(spec.max_tokens or MOST_TOKENS for spec in specs)
@@ -204,16 +232,21 @@ def new_manifest(registry: Registry, asked: Asked) -> Manifest:
         )
     if not 0 <= overlap <= tokens // 2:
         raise UsageError(f"an overlap of {overlap} tokens does not suit chunks of {tokens}; at most half")
-    records = tuple(record_of(spec, name) for spec, name in zip(specs, names, strict=True))
-    return Manifest(models=records, chunk_tokens=tokens, overlap=overlap)
+    return Manifest(
+        models=records_of(specs, names, asked.how),
+        chunk_tokens=tokens,
+        overlap=overlap,
+        counted_by=tuple(spec.vector_name for spec in specs if spec.max_tokens is not None),
+        task=asked.how.task,
+    )
 
 
 def changed(manifest: Manifest, registry: Registry, asked: Asked) -> Manifest:
     """The manifest with what is asked of an existing index: only further models can be had without a rebuild.
 
     Raises:
-        IndexMismatchError: another budget or overlap, a recorded model left out, or a further one that does
-            not fit the budget.
+        IndexMismatchError: another budget, overlap, task, backend or precision, a recorded model left out, or
+            a further one that does not fit the budget.
     """
     for what, have, wish in (
         ("chunks of {} tokens", manifest.chunk_tokens, asked.chunk_tokens),
@@ -224,12 +257,59 @@ def changed(manifest: Manifest, registry: Registry, asked: Asked) -> Manifest:
                 f"the index was made with {what.format(have)}, not {wish}; leave the option out, or make "
                 f"the index anew with --rebuild"
             )
-    return _with_models(manifest, registry, asked.models) if asked.models else manifest
+    _check_how(manifest, registry, asked.how)
+    return _with_models(manifest, registry, asked) if asked.models else manifest
 
 
-def _with_models(manifest: Manifest, registry: Registry, names: Sequence[str]) -> Manifest:
+def _check_how(manifest: Manifest, registry: Registry, how: How) -> None:
+    """Refuse another way to run the recorded models than the one that their vectors were computed in."""
+    specs = manifest.specs(registry)
+    for record, spec in zip(manifest.models, specs, strict=True):
+        for have, wish, offered in (
+            (record.backend, how.backend, spec.backends),
+            (record.precision, how.precision, precisions_of(record.backend)),
+        ):
+            if wish in offered and wish != have:
+                raise IndexMismatchError(
+                    f"the vectors of {record.name} were computed with {have}, not {wish}; leave the option "
+                    f"out, or make the index anew with --rebuild"
+                )
+        if how.task is not None and _document_prompt(spec, how.task) != _document_prompt(spec, manifest.task):
+            raise IndexMismatchError(
+                f"the documents of {record.name} were encoded for {manifest.task or 'its first task'}, which "
+                f"does not serve {how.task}; make the index anew with --rebuild --task {how.task}"
+            )
+
+
+def query_task(specs: Sequence[ModelSpec], recorded: str | None, asked: str | None) -> str | None:
+    """The task whose prompts queries are given: the one asked for, else that of the documents.
+
+    Raises:
+        UsageError: no row knows it, or a row's documents were encoded for a task that does not serve it.
+    """
+    if asked is None:
+        return recorded
+    if not any(asked in spec.prompts for spec in specs):
+        tasks = ", ".join(dict.fromkeys(task for spec in specs for task in spec.prompts)) or "none"
+        raise UsageError(f"no model of the index knows the task {asked!r}; there are {tasks}")
+    for spec in specs:
+        if asked in spec.prompts and _document_prompt(spec, asked) != _document_prompt(spec, recorded):
+            raise UsageError(
+                f"the documents of {spec.key} were encoded for {recorded or 'its first task'}, which does "
+                f"not serve {asked}; make the index anew: vecloom index --rebuild --task {asked}"
+            )
+    return asked
+
+
+def _document_prompt(spec: ModelSpec, task: str | None) -> str:
+    return prompts_of([spec], task).get("document", "")
+
+
+def _with_models(manifest: Manifest, registry: Registry, wanted: Asked) -> Manifest:
+    names = wanted.models
     specs = registry.select(names)
-    asked = tuple(record_of(spec, name) for spec, name in zip(specs, names, strict=True))
+    known = {record.name: record for record in manifest.models}
+    asked = tuple(known.get(record.name, record) for record in records_of(specs, names, wanted.how))
     if any(record not in asked for record in manifest.models):
         have = ",".join(record.name for record in manifest.models)
         raise IndexMismatchError(
@@ -238,7 +318,6 @@ def _with_models(manifest: Manifest, registry: Registry, names: Sequence[str]) -
         )
     in_words = all(registry.find(record.name).max_tokens is None for record in manifest.models)
     for spec in specs:
-        check_backend(spec)
         if spec.max_tokens is not None and (in_words or spec.max_tokens < manifest.chunk_tokens):
             raise IndexMismatchError(
                 f"{spec.key} takes {spec.max_tokens} tokens and chunks here have {manifest.chunk_tokens} "

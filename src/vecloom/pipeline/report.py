@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ class Progress:
     """How far a step is.
 
     ``done`` of ``total`` in ``unit`` ("files", "chunks"); total is None while it is not known. ``tokens``:
-    tokens through the model so far in this step. ``detail``: the source or the vector names.
+    tokens through the model so far in this step. ``detail``: the source or the vector names. ``share``: how
+    much of the step's work is done (0 to 1), as long texts take longer than short ones; None where nobody
+    knows. ``whole``: the same of all models' work together.
     """
 
     step: Step
@@ -27,6 +29,8 @@ class Progress:
     unit: str
     detail: str
     tokens: int = 0
+    share: float | None = None
+    whole: float | None = None
 
 
 Listener: TypeAlias = Callable[[Progress], None]
@@ -44,6 +48,29 @@ def both(first: Listener, second: Listener) -> Listener:
         second(event)
 
     return listen
+
+
+class Whole:
+    """How far all models are together: each weighs as much as it has to do."""
+
+    def __init__(self, work: Mapping[tuple[str, ...], float], listener: Listener) -> None:
+        """``work`` by the names of a pass."""
+        self._work = work
+        self._total = sum(work.values())
+        self._before = 0.0
+        self._listener = listener
+
+    def listener(self, passes: Iterable[tuple[str, ...]]) -> Listener:
+        """A listener for the passes that run next, together."""
+        begun, mine = self._before, sum(self._work[names] for names in passes)
+        self._before += mine
+
+        def listen(event: Progress) -> None:
+            if event.share is not None and self._total:
+                event = replace(event, whole=(begun + mine * event.share) / self._total)
+            self._listener(event)
+
+        return listen
 
 
 _PROBLEMS = frozenset(

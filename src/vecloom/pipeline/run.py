@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vecloom.chunking import CHUNKER_VERSION, Chunker
-from vecloom.engine import Engine
+from vecloom.encoders.load import Pass, groups_of
+from vecloom.engine import Encoded, Engine, Window, encoding_stage
 from vecloom.pipeline.filling import Filling
 from vecloom.pipeline.manifest import Manifest, load_manifest, record
-from vecloom.pipeline.report import IndexReport, Listener
+from vecloom.pipeline.report import IndexReport, Listener, Whole
 from vecloom.pipeline.sealing import ShardWriter
 from vecloom.pipeline.shards import records, remove_leftovers
 from vecloom.pipeline.states import FileStates
 from vecloom.pipeline.storing import Storing
+from vecloom.runners import Runner, Serial
+from vecloom.runners.pool import Pool
 from vecloom.sources import ScanOptions
 from vecloom.stores.access import ShardAccess
 from vecloom.types import Filter
@@ -28,24 +32,27 @@ from vecloom.version import __version__
 class Run:
     """What an index run works with. The caller holds the writer lock of ``folder`` all the while.
 
-    ``instant``: vector names that cost next to nothing and are stored with the points. ``exclude``: folders
-    that are no part of any tree, such as the index itself.
+    ``instant``: vector names that cost next to nothing and are stored with the points. ``engine`` yields
+    them; ``passes`` are all that the index has. ``exclude``: folders that are no part of any tree, such as
+    the index itself. ``notice`` takes lines for a person.
     """
 
     folder: Path
     access: ShardAccess
     engine: Engine
+    passes: Sequence[Pass]
     chunker: Chunker
     instant: tuple[str, ...]
     exclude: tuple[Path, ...]
+    notice: Callable[[str], None]
     listener: Listener
 
     def store(self, sources: Mapping[str, Path]) -> IndexReport:
         """Bring the points in line with the trees of ``sources`` (name -> root), and fill every vector."""
         started = time.perf_counter()
         report = IndexReport()
-        passes = [names for names in self.engine.passes if not set(names) <= set(self.instant)]
-        slow = tuple(name for names in passes for name in names)
+        later = [one for one in self.passes if not set(one.names) <= set(self.instant)]
+        slow = tuple(name for one in later for name in one.names)
         manifest = load_manifest(self.folder)
         remove_leftovers(self.folder, manifest)
         known = {**manifest.sources, **{name: str(root) for name, root in sources.items()}}
@@ -60,17 +67,34 @@ class Run:
                 storing.run(name, root, ScanOptions(exclude=self.exclude))
         left = tuple(name for name in unfinished if name not in sources)
         self._record_legs(unfinished=left, chunker=CHUNKER_VERSION, created_with=__version__)
-        filling = Filling(shard, self.engine, report, self.listener)
-        for name in self.instant:
-            filling.run((name,))
+        here = Serial(self.engine.encode_window)
+        Filling(shard, report, self.listener).run(here, [[name] for name in self.instant])
         self._record_legs()
         report.sparse_seconds = time.perf_counter() - started
-        for names in passes:
-            filling.run(names)
+        whole = Whole(self._work(later), self.listener)
+        for group in groups_of(later):
+            with closing(self._runner(group)) as runner:
+                filling = Filling(shard, report, whole.listener(one.names for one in group))
+                filling.run(runner, [one.names for one in group])
             self._record_legs()
         shard.finish()
         report.seconds = time.perf_counter() - started
         return report
+
+    def _runner(self, group: Sequence[Pass]) -> Runner[Window, Encoded]:
+        """Who encodes by these passes: this process on its CPU, else a process a device."""
+        devices = group[0].devices
+        if devices == ("cpu",):
+            return Serial(encoding_stage(group, "cpu"))
+        return Pool(partial(encoding_stage, group), devices, self.notice)
+
+    def _work(self, passes: Sequence[Pass]) -> dict[tuple[str, ...], float]:
+        """What is left to do, by the names of a pass: points that lack its vectors, times its weights."""
+        with self.access.open("index") as store:
+            return {
+                one.names: store.count(Filter(lacks=one.names)) * float(max(1, one.weight_bytes))
+                for one in passes
+            }
 
     def _states(self, manifest: Manifest) -> FileStates:
         """The file states: told again by the shard where missing, in doubt where the chunker changed."""

@@ -1,4 +1,4 @@
-"""Models to what runs them: the engine, the chunker, and which vectors are stored when."""
+"""Models to what runs them: the passes, the chunker, and which vectors are stored when."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from vecloom.config import Config
-from vecloom.encoders import Encoder
-from vecloom.encoders.load import load_encoders
+from vecloom.encoders.backends import ANYHOW, How, Runs, runs_of
+from vecloom.encoders.load import Pass, passes_of
 from vecloom.engine import Engine
 from vecloom.errors import WeightsError
 from vecloom.registry import ModelSpec
@@ -24,16 +24,30 @@ def unheard(_line: str) -> None:
     """Take a line for a person and show it to nobody."""
 
 
-def encoders_for(
-    specs: Sequence[ModelSpec], config: Config, notice: Callable[[str], None] = unheard
-) -> list[Encoder]:
-    """One encoder a pass; the models' files are fetched if they are not here yet, and nothing is loaded.
+def passes_for(
+    specs: Sequence[ModelSpec],
+    config: Config,
+    notice: Callable[[str], None] = unheard,
+    runs: Sequence[Runs] | None = None,
+    how: How = ANYHOW,
+) -> list[Pass]:
+    """The passes that rows need, run as ``runs`` says, or as asked.
+
+    The models' files are fetched if they are not here yet, and nothing is loaded.
 
     Raises:
-        UsageError: a row whose backend this version does not have.
+        UsageError: a row that cannot be run as asked.
         WeightsError: a model's files cannot be had.
+        DeviceError: the device that is asked for is not there.
     """
-    return load_encoders(specs, Weights(config, notice).folder, config.cache_dir, _cores())
+    runs = runs_of(specs, how) if runs is None else runs
+    folder_of = Weights(config, notice).folder
+    return passes_of(specs, runs, folder_of, config.cache_dir, cores(), how.device, how.task)
+
+
+def engine_of(passes: Sequence[Pass]) -> Engine:
+    """An engine over the passes, each on its first device."""
+    return Engine(one.load() for one in passes)
 
 
 def weights_hash(spec: ModelSpec, config: Config, notice: Callable[[str], None]) -> str:
@@ -50,13 +64,12 @@ def weights_hash(spec: ModelSpec, config: Config, notice: Callable[[str], None])
     return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
-def chunker_for(specs: Sequence[ModelSpec], engine: Engine, tokens: int, overlap: int) -> Chunker:
-    """A chunker that counts as the models with a length limit do, or words where there is none."""
+def chunker_for(counted_by: Sequence[str], engine: Engine, tokens: int, overlap: int) -> Chunker:
+    """A chunker that counts as the models of these vectors do, or words where there are none."""
     from vecloom.chunking import Chunker
     from vecloom.encoders.counters import MaxCounter, WordCounter
 
-    limited = {spec.vector_name for spec in specs if spec.max_tokens is not None}
-    counters = [encoder.counter for encoder in engine.encoders if limited & set(encoder.names)]
+    counters = [encoder.counter for encoder in engine.encoders if set(counted_by) & set(encoder.names)]
     counters = counters or [WordCounter()]
     return Chunker(counters[0] if len(counters) == 1 else MaxCounter(counters), tokens, overlap)
 
@@ -66,7 +79,7 @@ def instant_names(specs: Sequence[ModelSpec]) -> tuple[str, ...]:
     return tuple(spec.vector_name for spec in specs if "native" in spec.backends)
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from vecloom.errors import StoreError, VecloomError
+from vecloom.processes import die_with
 from vecloom.stores.access import ShardAccess
 from vecloom.stores.copying import FolderCopy, make_durable
 from vecloom.stores.room import allocated, require_room
@@ -26,9 +27,6 @@ from vecloom.types import Schema, VectorField
 _SIZES = 3
 
 _PRIORITY = 10
-
-#: Linux: the signal that a process gets when its parent dies (prctl(2)).
-_PR_SET_PDEATHSIG = 1
 
 
 def optimise(access: ShardAccess, shard: Path, target: Path, switch: Callable[[], None]) -> None:
@@ -87,7 +85,8 @@ def main(arguments: Sequence[str]) -> int:
     from vecloom.stores.edge import EdgeStore
 
     said = json.loads(arguments[0])
-    _die_with(said["parent"])
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # at once: the engine lets no Python handler run
+    die_with(said["parent"])
     if hasattr(os, "nice"):
         os.nice(_PRIORITY)
     path = Path(said["path"])
@@ -103,17 +102,6 @@ def main(arguments: Sequence[str]) -> int:
         return error.exit_code
     sys.stdout.write(f"{count}\n")
     return 0
-
-
-def _die_with(parent: int) -> None:
-    """End when the parent does, and at once on Ctrl-C: the engine lets no Python handler run."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            sys.exit(1)
 
 
 if __name__ == "__main__":

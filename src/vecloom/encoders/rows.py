@@ -1,0 +1,48 @@
+"""What encoders read off the rows that they serve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecloom.errors import ConfigError, EncodingError
+from vecloom.registry import ModelSpec, Role
+
+
+def prompts_of(specs: Sequence[ModelSpec], task: str | None = None) -> Mapping[Role, str]:
+    """The prompts that rows of one pass share, by role: those of ``task``, or of their first task.
+
+    A row that does not know the task keeps its first one.
+
+    Raises:
+        ConfigError: the rows differ in prompts, so that one forward cannot serve them.
+    """
+    first = specs[0]
+    for spec in specs:
+        if spec.prompts != first.prompts:
+            raise ConfigError(f"{first.key} and {spec.key} differ in prompts; give each its own shared_pass")
+    if task is not None and task in first.prompts:
+        return first.prompts[task]
+    return next(iter(first.prompts.values()), {})
+
+
+def check_dim(spec: ModelSpec, hidden: int) -> None:
+    """Refuse a dense row whose dimension is neither the model's nor one that it may be cut to.
+
+    Raises:
+        EncodingError: it is.
+    """
+    if spec.kind == "dense" and spec.dim not in (hidden, *(d for d in spec.matryoshka_dims if d < hidden)):
+        raise EncodingError(
+            f"{spec.key}: the row says dim {spec.dim}, the model gives {hidden}; correct the row"
+        )
+
+
+def sized(spec: ModelSpec, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cut to the row's Matryoshka dimension, and of length 1 again where the row normalises."""
+    if spec.dim is None or spec.dim == pooled.shape[1]:
+        return pooled
+    cut = pooled[:, : spec.dim]
+    return cut / np.linalg.norm(cut, axis=1, keepdims=True) if spec.normalise else cut.copy()

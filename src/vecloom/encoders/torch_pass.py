@@ -1,0 +1,130 @@
+"""The PyTorch pass: one forward of a transformer that gives dense, sparse and multivector rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from vecloom.encoders import PassStats, TermRows
+from vecloom.encoders.counters import load_counter
+from vecloom.encoders.heads import DenseHead, Head, MultivectorHead, SparseHead
+from vecloom.encoders.rows import check_dim, prompts_of
+from vecloom.encoders.tokens import FileTokenizer, TokenRows
+from vecloom.encoders.transformer import Transformer
+from vecloom.errors import EncodingError
+from vecloom.registry import ModelSpec, Role
+from vecloom.types import SparseRows, TokenCounter, Vectors
+
+#: Tokens of bge-m3's tokenizer that FlagEmbedding gives no weight.
+_WITHOUT_WEIGHT = ("<s>", "</s>", "<pad>", "<unk>")
+
+
+class TorchEncoder:
+    """Rows that share one transformer: dense ones pool its last layer, others have heads of their own.
+
+    Texts are cut at the rows' recommended length, prompt and special tokens included.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[ModelSpec],
+        folder: Path,
+        device: str,
+        precision: str,
+        threads: int,
+        task: str | None = None,
+    ) -> None:
+        """``folder`` holds the files that the rows share; of them only ``config.json`` is read here.
+
+        Raises:
+            WeightsError: it cannot be read.
+            ConfigError: the rows ask for different prompts of one pass.
+            EncodingError: a row's dimension is not the model's.
+        """
+        self.names = tuple(spec.vector_name for spec in specs)
+        self._specs = {spec.vector_name: spec for spec in specs}
+        self._prompts = prompts_of(specs, task)
+        self._folder = folder
+        self.model = Transformer(folder, device, precision, threads)
+        limits = [spec.recommended_tokens or spec.max_tokens for spec in specs]
+        self._limit = min(filter(None, (*limits, self.model.longest)), default=512)
+        for spec in specs:
+            check_dim(spec, self.model.hidden_size)
+
+    @cached_property
+    def counter(self) -> TokenCounter:
+        """Counts the model's own tokens; the documents' prompt counts among the special ones."""
+        counter = load_counter(self._folder / "tokenizer.json")
+        if prompt := self._prompts.get("document"):
+            counter.specials += counter.counts([prompt])[0]
+        return counter
+
+    @cached_property
+    def _tokenizer(self) -> FileTokenizer:
+        return FileTokenizer(self._folder / "tokenizer.json", self._limit)
+
+    def encode_documents(
+        self, texts: Sequence[str], names: Sequence[str] | None = None
+    ) -> tuple[Mapping[str, Vectors], PassStats]:
+        """Vectors of stored texts, by vector name.
+
+        Raises:
+            EncodingError: the model gave NaN or infinity, or a text does not fit the device's memory.
+            WeightsError: the model's files cannot be read.
+            MissingExtraError: PyTorch is not installed.
+        """
+        rows, vectors = self._encode(texts, names, "document")
+        tokens = len(rows.ids)
+        return vectors, PassStats(len(texts), tokens, tokens, rows.cut_texts, rows.cut_tokens)
+
+    def encode_queries(
+        self, texts: Sequence[str], names: Sequence[str] | None = None
+    ) -> Mapping[str, Vectors]:
+        """Vectors of search queries, by vector name: the same heads, behind the queries' prompt."""
+        return self._encode(texts, names, "query")[1]
+
+    def encode_terms(
+        self, texts: Sequence[str], names: Sequence[str] | None = None
+    ) -> Mapping[str, TermRows]:
+        """The sparse vectors of stored texts, with the token behind every index."""
+        wanted = [name for name in self._wanted(names) if self._specs[name].kind == "sparse"]
+        if not wanted:
+            return {}
+        tokens, _ = self._tokenizer.vocabulary()
+        _, vectors = self._encode(texts, wanted, "document")
+        return {
+            name: TermRows(rows, [tokens[index] for index in rows.indices.tolist()])
+            for name, rows in vectors.items()
+            if isinstance(rows, SparseRows)
+        }
+
+    def _wanted(self, names: Sequence[str] | None) -> list[str]:
+        return [name for name in self.names if names is None or name in names]
+
+    def _encode(
+        self, texts: Sequence[str], names: Sequence[str] | None, role: Role
+    ) -> tuple[TokenRows, dict[str, Vectors]]:
+        prompt = self._prompts.get(role, "")
+        rows = self._tokenizer.rows([prompt + text for text in texts] if prompt else texts)
+        heads = {name: self._head(self._specs[name], rows) for name in self._wanted(names)}
+        sound = []  # on the device, one truth a batch: asking for it at once would wait for the batch
+        for states in self.model.states(rows, awaited=role == "query"):
+            for head in heads.values():
+                head.add(states)
+            sound.append((states.texts[0], states.hidden.isfinite().all()))
+        for text, fine in sound:
+            if not fine:
+                raise EncodingError(
+                    f"the model in {str(self._folder)!r} gives NaN or infinity, as for the text "
+                    f"{texts[text][:60]!r}; take --precision fp32, or check its files: vecloom models verify"
+                )
+        return rows, {name: head.vectors() for name, head in heads.items()}
+
+    def _head(self, spec: ModelSpec, rows: TokenRows) -> Head:
+        if spec.kind == "dense":
+            return DenseHead(spec, self.model.hidden_size)
+        linear = self.model.linear(str(spec.settings["head"]), 1 if spec.kind == "sparse" else spec.dim)
+        if spec.kind == "sparse":
+            return SparseHead(linear, rows, self._tokenizer.ids_of(_WITHOUT_WEIGHT))
+        return MultivectorHead(linear, len(rows.lengths))

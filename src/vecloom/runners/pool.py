@@ -1,0 +1,163 @@
+"""One process a device: each makes the stage for itself and takes windows as fast as it can.
+
+Each worker is given two windows, so that the next one is there when the first is done. A worker that dies is
+reported, and another one does its windows again.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Generic, TypeVar
+
+from vecloom.errors import EncodingError, VecloomError
+from vecloom.processes import die_with
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+#: Windows that a worker has at a time: one that it does, one that is ready.
+_AHEAD = 2
+
+#: Deaths of workers, without a window done between them, after which it is no use to go on.
+_DEATHS = 3
+
+#: Seconds that a worker has to end before it is killed.
+_PATIENCE = 2.0
+
+
+@dataclass(eq=False)
+class _Worker(Generic[T]):
+    device: str
+    process: BaseProcess
+    pipe: Connection
+    windows: deque[tuple[Hashable, T]] = field(default_factory=deque)
+
+
+class Pool(Generic[T, R]):
+    """Runs a stage in a process for each of ``devices``."""
+
+    def __init__(
+        self,
+        make: Callable[[str], Callable[[T], R]],
+        devices: Sequence[str],
+        notice: Callable[[str], None],
+    ) -> None:
+        """``make`` makes the stage for a device; it and all windows and results are pickled."""
+        self._make = make
+        self._notice = notice
+        self._context = multiprocessing.get_context("spawn")
+        self._deaths = 0
+        self._workers = [self._start(device) for device in devices]
+
+    @property
+    def free(self) -> int:
+        """Places that no window has."""
+        return sum(max(0, _AHEAD - len(worker.windows)) for worker in self._workers)
+
+    def submit(self, name: Hashable, window: T) -> None:
+        """Give a window to the worker with the fewest."""
+        self._give(min(self._workers, key=lambda worker: len(worker.windows)), (name, window))
+
+    def result(self) -> tuple[Hashable, R]:
+        """The next window that is done.
+
+        Raises:
+            VecloomError: the stage raised it.
+            EncodingError: workers die again and again.
+        """
+        while True:
+            pipes = {worker.pipe: worker for worker in self._workers}
+            for pipe in wait(list(pipes)):
+                worker = pipes[pipe]  # type: ignore[index]
+                try:
+                    good, name, found = worker.pipe.recv()
+                except (EOFError, OSError):
+                    self._replace(worker)
+                    break
+                if not good:
+                    raise found
+                self._deaths = 0
+                worker.windows = deque(window for window in worker.windows if window[0] != name)
+                return name, found
+
+    def close(self) -> None:
+        """End the workers; what they are doing is dropped."""
+        for worker in self._workers:
+            worker.pipe.close()
+        for worker in self._workers:
+            worker.process.join(0 if worker.windows else _PATIENCE)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+        self._workers = []
+
+    def _start(self, device: str) -> _Worker[T]:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=_work,
+            args=(theirs, self._make, device, os.getpid()),
+            name=f"vecloom-{device}",
+            daemon=True,
+        )
+        process.start()
+        theirs.close()
+        return _Worker(device, process, ours)
+
+    def _give(self, worker: _Worker[T], window: tuple[Hashable, T]) -> None:
+        worker.windows.append(window)
+        try:
+            worker.pipe.send(window)
+        except OSError:  # it is dead: `result` will find that, and give its windows to another one
+            return
+
+    def _replace(self, dead: _Worker[T]) -> None:
+        """Say that a worker died, and let another one take its place and its windows."""
+        dead.process.join()
+        dead.pipe.close()
+        self._deaths += 1
+        how = f"the worker on {dead.device} died ({_exit(dead.process.exitcode)})"
+        if self._deaths >= _DEATHS:
+            raise EncodingError(
+                f"{how}, as {self._deaths - 1} did before it; what is stored stays. Take smaller chunks, or "
+                "another --device"
+            )
+        self._notice(f"{how}; its {len(dead.windows)} windows are done again")
+        fresh = self._start(dead.device)
+        self._workers[self._workers.index(dead)] = fresh
+        for window in dead.windows:
+            self._give(fresh, window)
+
+
+def _exit(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"signal {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+def _work(pipe: Connection, make: Callable[[str], Callable[[T], R]], device: str, parent: int) -> None:
+    """What a worker does: windows from the pipe, results back, until the other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it closes the pipe
+    die_with(parent)
+    stage: Callable[[T], R] | None = None
+    while True:
+        try:
+            name, window = pipe.recv()
+        except EOFError:
+            return
+        try:
+            if stage is None:
+                stage = make(device)
+            answer = True, name, stage(window)
+        except VecloomError as error:
+            answer = False, name, error  # type: ignore[assignment]
+        try:
+            pipe.send(answer)
+        except OSError:  # the parent has closed it
+            return
