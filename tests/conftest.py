@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tiny_bert import HIDDEN, make_tiny_bert
+from tiny_models import CUTS, WIDTH, make_tiny_coderank, make_tiny_m3, make_tiny_qwen
 from vecloom.config import Config, load_config
 
 
@@ -29,6 +30,50 @@ def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows[0] += f"dim = {HIDDEN}\n"
     (home / "config.toml").write_text("\n".join(rows), "utf-8")
     return home
+
+
+@pytest.fixture(scope="session")
+def seed_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A config file whose rows of the seed's six vectors are tiny random models, PyTorch's among them."""
+    home = tmp_path_factory.mktemp("seed")
+    make_tiny_bert(home / "minilm", max_position_embeddings=512)
+    make_tiny_qwen(home / "jina")
+    make_tiny_m3(home / "m3", max_position_embeddings=514)
+    make_tiny_coderank(home / "coderank")
+    limits = "max_tokens = 512\nrecommended_tokens = 256\n"
+    rows = [
+        f'[models."{key}"]\nfolder = "{folder}"\n{limits}{f"dim = {dim}" if dim else ""}\n'
+        for key, folder, dim in (
+            ("qdrant-minilm-onnx", "minilm", HIDDEN),
+            ("qdrant-minilm-attention", "minilm", 0),
+            ("jina-code-embeddings-1.5b", "jina", WIDTH),
+            ("bge-m3", "m3", WIDTH),
+            ("bge-m3-sparse", "m3", 0),
+            ("bge-m3-colbert", "m3", WIDTH),
+            ("nomic-coderank", "coderank", WIDTH),
+        )
+    ]
+    rows[2] += f"matryoshka_dims = {list(CUTS)}\n"
+    (home / "config.toml").write_text("\n".join(rows), "utf-8")
+    return home
+
+
+@pytest.fixture
+def seed_config(seed_home: Path, tmp_path: Path) -> Config:
+    """Settings with the tiny models of the seed."""
+    return load_config(
+        file=seed_home / "config.toml", data_dir=tmp_path / "data", cache_dir=seed_home / "cache", environ={}
+    )
+
+
+@pytest.fixture
+def seed_environ(seed_home: Path, tmp_path: Path) -> dict[str, str]:
+    """Variables that give a command the settings of `seed_config`."""
+    return {
+        "VECLOOM_CONFIG": str(seed_home / "config.toml"),
+        "VECLOOM_DATA_DIR": str(tmp_path / "data"),
+        "VECLOOM_CACHE_DIR": str(seed_home / "cache"),
+    }
 
 
 @pytest.fixture

@@ -66,12 +66,17 @@ class Query:
         return max(100, 10 * self.limit)
 
     def names(self, schema: Schema) -> tuple[str, ...]:
-        """The vector names to search, in the schema's order."""
-        known = tuple(v.name for v in schema.vectors if v.kind != "multivector")
+        """The vector names to search, in the schema's order.
+
+        Multivectors, which compare every token with every token, only where they are named.
+        """
+        known = tuple(v.name for v in schema.vectors)
         unknown = [name for name in (*self.using, *self.weights) if name not in known]
         if unknown:
             raise UsageError(f"the index has no vector {unknown[0]!r}; it has {', '.join(known)}")
-        names = tuple(name for name in known if not self.using or name in self.using)
+        quick = [v.name for v in schema.vectors if v.kind != "multivector"]
+        wanted = self.using or quick or known
+        names = tuple(name for name in known if name in wanted)
         names = tuple(name for name in names if self.weights.get(name, 1.0) > 0)
         if not names:
             raise UsageError("every leg has the weight 0; leave one in")
@@ -88,7 +93,7 @@ def legs_of(vectors: Mapping[str, Vectors], names: Sequence[str]) -> list[Leg]:
             if len(indices):
                 legs.append(Leg(name, (indices, values)))
         else:
-            legs.append(Leg(name, cast("NDArray[np.float32]", encoded)[0]))
+            legs.append(Leg(name, cast("Sequence[NDArray[np.float32]]", encoded)[0]))
     return legs
 
 

@@ -103,6 +103,9 @@ def _parse(path: Path) -> _File:
 def _field_problem(error: Mapping[str, Any]) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
+        if error["loc"][0] == "models" and isinstance(error["input"], dict):
+            key = where.removeprefix("models.")
+            return f'{where} is not a setting; a key with a dot is quoted: [models."{key}"]'
         return f"{where} is not a setting"
     return f"{where} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
 
