@@ -21,15 +21,20 @@ _IMPORTED = [
     "tokenizers",
     "tokie",
     "tree_sitter",
+    "torch",
+    "transformers.models.auto.modeling_auto",
     "vecloom.index",
+    "vecloom.pipeline.run",
+    "vecloom.chunking",
     "vecloom.cli.indexing",
+    "vecloom.encoders.torch_pass",
 ]
 
 
 def start_small(
     environ: Mapping[str, str], limits: Mapping[str, float], arguments: Sequence[str | Path]
 ) -> BaseProcess:
-    """A running ``vecloom ARGUMENTS`` with ``limits``: constants of `vecloom.pipeline` -> their values."""
+    """A running ``vecloom ARGUMENTS`` with ``limits``: constants of `vecloom.pipeline` or of `vecloom`."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_IMPORTED)
     child = context.Process(target=_run, args=(dict(environ), dict(limits), [*map(str, arguments)]))
@@ -42,7 +47,7 @@ def _run(environ: dict[str, str], limits: dict[str, float], arguments: list[str]
     os.environ.update(environ)
     for name, value in limits.items():
         module, _, constant = name.rpartition(".")
-        owner = import_module(f"vecloom.pipeline.{module}")
+        owner = import_module(f"vecloom.{module}" if "." in module else f"vecloom.pipeline.{module}")
         if not isinstance(getattr(owner, constant), type(value)):
             raise TypeError(f"{name} is no {type(value).__name__}")
         setattr(owner, constant, value)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from vecloom.config import Config
 from vecloom.index import Index
+from vecloom.registry import DEFAULT_MODELS
 
 #: Id -> payload and vectors of every point.
 Contents: TypeAlias = dict[str, tuple[dict[str, Any], dict[str, Any]]]
@@ -26,9 +28,9 @@ def _plain(vector: Any) -> Any:
     return [part.tolist() for part in vector] if isinstance(vector, tuple) else vector.tolist()
 
 
-def fresh(folder: Path, config: Config, *roots: Path) -> Contents:
+def fresh(folder: Path, config: Config, *roots: Path, models: Sequence[str] = DEFAULT_MODELS) -> Contents:
     """What a clean index of the trees holds, made in ``folder``."""
-    with Index.create(folder, config=config) as index:
+    with Index.create(folder, models, config=config) as index:
         index.add(*roots)
         return contents(index)
 

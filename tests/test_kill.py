@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from vecloom.config import Config
 from vecloom.errors import IndexFormatError
 from vecloom.index import Index
 from vecloom.pipeline.manifest import Asked, load_manifest
+from vecloom.registry import DEFAULT_MODELS
 
 if sys.platform == "win32":
     pytest.skip("signals of POSIX", allow_module_level=True)
@@ -43,13 +44,15 @@ SEALING = {**WINDOWS, "sealing.OPTIMISE_POINTS": 1, "sealing.OPTIMISE_SHARE": 0.
 class Way:
     """A command to kill, so many times.
 
-    ``limits`` None: as a user starts it, its imports included. ``from_nothing``: there is no index yet.
+    ``limits`` None: as a user starts it, its imports included. ``from_nothing``: there is no index yet, or
+    one with the models of ``first``.
     """
 
     kills: int
     arguments: tuple[str, ...] = ()
     limits: Mapping[str, float] | None = None
     from_nothing: bool = False
+    first: str = ""
 
 
 WAYS = {
@@ -58,7 +61,9 @@ WAYS = {
     "from nothing": Way(8, (), WINDOWS, from_nothing=True),
     "optimise": Way(8, (), SEALING),
     "rebuild": Way(7, ("--rebuild",), WINDOWS),
-    "further model": Way(3, ("--models", "minilm,bm25,bm42"), WINDOWS, from_nothing=True),
+    "further model": Way(
+        3, ("--models", "minilm,bm25,bm42"), WINDOWS, from_nothing=True, first="minilm,bm25"
+    ),
     "remove": Way(3, ("--remove", "worktree"), WINDOWS),
 }
 
@@ -66,8 +71,16 @@ WAYS = {
 class Rounds:
     """Two trees that change, an index of them, and commands on it that are killed."""
 
-    def __init__(self, place: Path, environ: Mapping[str, str], config: Config, rng: random.Random) -> None:
+    def __init__(
+        self,
+        place: Path,
+        environ: Mapping[str, str],
+        config: Config,
+        rng: random.Random,
+        models: Sequence[str] = DEFAULT_MODELS,
+    ) -> None:
         self.rng = rng
+        self._models = models
         self.folder = place / "index"
         self._clean = place / "clean"
         self.roots = (place / "tree", place / "worktree")
@@ -84,8 +97,8 @@ class Rounds:
         shutil.copytree(tree / "src", worktree / "src")
         if way.from_nothing:
             shutil.rmtree(self.folder, ignore_errors=True)
-        if "--models" in way.arguments:
-            assert run(["index", str(tree), "--index", str(self.folder), "--models", "minilm,bm25"]) == 0
+        if way.first:
+            assert run(["index", str(tree), "--index", str(self.folder), "--models", way.first]) == 0
 
     def start(self, way: Way, moment: float | None) -> tuple[int | None, float]:
         """Run a command, and kill it after ``moment`` seconds; its exit code and how long it took.
@@ -123,7 +136,7 @@ class Rounds:
         """How the index differs from a clean one after the next run, which the killed one may be again."""
         again = way.arguments if "--models" in way.arguments or self.rng.random() < 0.5 else ()
         assert run(self.arguments(*(() if "--remove" in again else again))) == 0
-        wanted = fresh(self._clean, self._config, *self.roots)
+        wanted = fresh(self._clean, self._config, *self.roots, models=self._models)
         shutil.rmtree(self._clean)
         with Index.open(self.folder, config=self._config) as index:
             assert index.incomplete == ()
