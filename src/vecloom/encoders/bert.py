@@ -28,7 +28,15 @@ class BertEncoder:
     a sparse query needs the tokenizer alone.
     """
 
-    def __init__(self, specs: Sequence[ModelSpec], folder: Path, cache_dir: Path, threads: int) -> None:
+    def __init__(
+        self,
+        specs: Sequence[ModelSpec],
+        folder: Path,
+        cache_dir: Path,
+        threads: int,
+        backend: str = "onnx",
+        precision: str = "fp32",
+    ) -> None:
         """``folder`` holds the files that the rows share; of them only ``config.json`` is read here.
 
         Raises:
@@ -41,7 +49,7 @@ class BertEncoder:
         self._prompts = prompts_of(specs)
         self._path = folder / "tokenizer.json"
         limit = min(spec.recommended_tokens or spec.max_tokens or 512 for spec in specs)
-        self._model = BertModel(folder, limit, _outputs(specs), cache_dir, threads)
+        self._model = BertModel(folder, limit, _outputs(specs), cache_dir, threads, backend, precision)
         for spec in specs:
             check_dim(spec, self._model.shape.hidden)
 

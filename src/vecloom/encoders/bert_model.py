@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,14 @@ STRETCH_TEXTS = 1024
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+
+
+class Session(Protocol):
+    """A graph with its weights, ready to run; several threads may do so at once."""
+
+    def run(self, ids: NDArray[np.int32], output: Sequence[str]) -> list[NDArray[np.float32]]:
+        """The outputs named, for texts of one length: ``ids`` int32 [batch, tokens]."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +62,19 @@ class BertModel:
     is said in each call.
     """
 
-    def __init__(self, folder: Path, limit: int, outputs: BertOutputs, cache_dir: Path, threads: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limit: int,
+        outputs: BertOutputs,
+        cache_dir: Path,
+        threads: int,
+        backend: str = "onnx",
+        precision: str = "fp32",
+    ) -> None:
         """``limit``: tokens of a text, special ones included; the model's own limit holds in any case.
+
+        ``backend``: onnx (in fp32) or openvino.
 
         Raises:
             WeightsError: ``config.json`` cannot be read, or tells of another architecture.
@@ -66,7 +85,9 @@ class BertModel:
         self._outputs = outputs
         self._cache_dir = cache_dir
         self._threads = threads
-        self._sessions: dict[tuple[bool, bool, int], BertSession] = {}
+        self._backend = backend
+        self._precision = precision
+        self._sessions: dict[tuple[bool, bool, int], Session] = {}
         self._opening = threading.Lock()
 
     @cached_property
@@ -103,7 +124,7 @@ class BertModel:
             yield self._forward(texts[start : start + STRETCH_TEXTS], session, ["dense"], threads=1)
 
     def _forward(
-        self, texts: Sequence[str], session: BertSession, wanted: Sequence[str], threads: int
+        self, texts: Sequence[str], session: Session, wanted: Sequence[str], threads: int
     ) -> Forward:
         tokens = self.tokenizer.rows(texts)
         lengths = tokens.lengths
@@ -127,7 +148,7 @@ class BertModel:
                     shares[places] = found[-1]
         return Forward(tokens, pooled, shares, padded)
 
-    def _session(self, *, dense: bool, attention: bool, threads: int = 1) -> BertSession:
+    def _session(self, *, dense: bool, attention: bool, threads: int = 1) -> Session:
         """The session for these outputs with so many threads a run, opened once.
 
         An open one that gives attention too serves for dense alone: 4% of its time against another copy of
@@ -138,9 +159,19 @@ class BertModel:
             session = both if dense and both else self._sessions.get((dense, attention, threads))
             if session is None:
                 outputs = replace(self._outputs, dense=dense, attention=attention)
-                session = BertSession(self._folder, outputs, self.shape, self._cache_dir, threads)
+                session = self._opened(outputs, threads)
                 self._sessions[dense, attention, threads] = session
             return session
+
+    def _opened(self, outputs: BertOutputs, threads: int) -> Session:
+        if self._backend == "openvino":
+            from vecloom.encoders.openvino_session import OpenvinoSession
+
+            streams = max(threads, self._threads)
+            return OpenvinoSession(
+                self._folder, outputs, self.shape, self._cache_dir, streams, self._precision
+            )
+        return BertSession(self._folder, outputs, self.shape, self._cache_dir, threads)
 
     def _check(self, found: Sequence[NDArray[np.float32]], text: str) -> None:
         if not all(np.isfinite(array).all() for array in found):

@@ -33,7 +33,7 @@ class BertSession:
             WeightsError: the file is no safetensors file, or lacks a tensor; or the cache cannot be written.
         """
         tensors = TensorFile(folder / "model.safetensors")
-        graph, names = _cached_graph(shape, outputs, tensors, cache_dir)
+        graph, names = cached_graph(shape, outputs, tensors, cache_dir)
         self._weights = [tensors[name] for name in names]
         self._session = _open(graph, names, self._weights, threads)
 
@@ -66,7 +66,7 @@ def _open(
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
-def _cached_graph(
+def cached_graph(
     shape: BertShape, outputs: BertOutputs, tensors: TensorFile, cache_dir: Path
 ) -> tuple[bytes, list[str]]:
     """The graph, and the names of its weights: from the cache where there is a whole file of it."""

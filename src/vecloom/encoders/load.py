@@ -66,7 +66,9 @@ class Pass:
 
             place = device or self.devices[0]
             return TorchEncoder(self.specs, self.folder, place, self.precision, self.threads, self.task)
-        return BertEncoder(self.specs, self.folder, self.cache_dir, self.threads)
+        return BertEncoder(
+            self.specs, self.folder, self.cache_dir, self.threads, self.backend, self.precision
+        )
 
 
 def passes_of(
