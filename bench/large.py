@@ -1,6 +1,6 @@
 """A large real tree, indexed whole, and a search every second beside an index run.
 
-    python -m bench.large [--size MB] [--beside MB]
+    python -m bench.large [whole] [beside] [--size MB] [--beside MB]
 
 The tree is the standard library of the running Python, without its tests, and all files of the packages that
 vecloom needs. On two cores it takes about an hour and a half.
@@ -284,6 +284,7 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("parts", nargs="*", metavar="PART", help="whole, beside (both)")
     parser.add_argument("--size", type=float, default=float("inf"), metavar="MB", help="of the tree (all)")
     parser.add_argument("--beside", type=float, default=BESIDE, metavar="MB", help=f"({BESIDE:.0f})")
     parser.add_argument("--index-only", nargs=2, type=Path, help=argparse.SUPPRESS)
@@ -295,13 +296,14 @@ def main() -> None:
     copied = make_large_tree(folder / "tree", chosen.size * 1e6)
     make_large_tree(folder / "part", chosen.beside * 1e6)
     asked = questions(folder / "tree" / "lib", QUESTIONS)
-    tables = [whole(folder / "tree", folder / "whole", asked)]
-    print(tables[0].markdown(), flush=True)
-    tables.append(beside(folder / "part", folder / "beside", asked))
-    print(tables[1].markdown(), flush=True)
-    text = "\n\n".join([*(table.markdown() for table in tables), f"{copied:,} files. {machine(_VERSIONS)}"])
-    if chosen.size == float("inf"):
-        write_section("large", text)
+    for name, measure, tree in (("whole", whole, "tree"), ("beside", beside, "part")):
+        if chosen.parts and name not in chosen.parts:
+            continue
+        table = measure(folder / tree, folder / name, asked).markdown()
+        text = f"{table}\n\n{f'{copied:,} files. ' if name == 'whole' else ''}{machine(_VERSIONS)}"
+        print(text, flush=True)
+        if chosen.size == float("inf") and chosen.beside == BESIDE:
+            write_section(name, text)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,8 @@ class ModelSpec:
     ``files`` is empty, the repository's safetensors, JSON and vocabulary files are meant.
     ``recommended_tokens`` is what the model does well, ``max_tokens`` its hard limit, both with special
     tokens. ``prompts``: task -> role -> the exact string put before a text. ``shared_pass``: rows of one
-    value come out of one forward. ``golden`` is what the document side gives.
+    value come out of one forward. ``golden`` is what the document side gives. ``onnx_file``: the model as an
+    ONNX file of its own, where a user's row brings one; ``output``: which of its outputs is meant.
     """
 
     key: str
@@ -89,6 +90,8 @@ class ModelSpec:
     recommended_batch: int = 32
     shared_pass: str | None = None
     settings: Mapping[str, float | str] = field(default_factory=dict)
+    onnx_file: str | None = None
+    output: str | None = None
 
     @property
     def weights_id(self) -> str | None:

@@ -55,6 +55,8 @@ class _ModelTable(_Table):
     recommended_batch: PositiveInt | None = None
     shared_pass: Text | None = None
     settings: dict[Text, float | str] | None = None
+    onnx_file: Text | None = None
+    output: Text | None = None
 
 
 class _WeightsTable(_Table):
@@ -167,6 +169,12 @@ def _row_problems(rows: Mapping[str, ModelSpec]) -> Iterator[str]:
             yield f"{where}.matryoshka_dims = {list(row.matryoshka_dims)}: more than dim = {row.dim}"
         if row.max_tokens is not None and (row.recommended_tokens or 0) > row.max_tokens:
             yield f"{where}.recommended_tokens = {row.recommended_tokens}: more than {row.max_tokens}"
+        if row.onnx_file is not None and row.backends != ("onnx",):
+            yield f'{where}.onnx_file: such a row runs on onnx alone: backends = ["onnx"]'
+        if row.onnx_file is not None and row.kind != "dense":
+            yield f"{where}.onnx_file: such a row is dense, not {row.kind}"
+        if row.onnx_file is not None and not ModelFile(row.onnx_file).inside:
+            yield f"{where}.onnx_file: {row.onnx_file!r} does not stay in its folder"
         for file in row.files:
             if not file.inside:
                 yield f"{where}.files: {file.path!r} does not stay in its folder"

@@ -141,6 +141,23 @@ def devices_of(asked: str) -> tuple[str, ...]:
     return named
 
 
+def onnx_devices_of(asked: str) -> tuple[str, ...]:
+    """The devices that onnxruntime is to run on, where others than the CPU are asked for.
+
+    Raises:
+        DeviceError: this build of onnxruntime has no CUDA.
+        UsageError: the name means no device.
+    """
+    named = tuple(name.strip() for name in ("cuda:0" if asked == "cuda" else asked).split(","))
+    if not all(name == "cpu" or _is_cuda(name) for name in named):
+        raise UsageError(f"no device is called {asked!r}; name auto, cpu, cuda, or cuda:0,cuda:1 and so on")
+    import onnxruntime
+
+    if any(map(_is_cuda, named)) and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        raise DeviceError("onnxruntime here has no CUDA; pip install onnxruntime-gpu, or take --device cpu")
+    return named
+
+
 def memory_of(device: str) -> int:
     """Bytes of memory that a device has."""
     if device == "cpu":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vecloom.encoders import Encoder
-from vecloom.encoders.backends import Backend, Precision, Runs, devices_of, memory_of
+from vecloom.encoders.backends import Backend, Precision, Runs, devices_of, memory_of, onnx_devices_of
 from vecloom.encoders.bert import BertEncoder
 from vecloom.encoders.bm25 import Bm25Encoder
 from vecloom.encoders.tensors import TensorFile
@@ -47,6 +47,8 @@ class Pass:
         """What the weights take in memory, as they are loaded; 0 where there are none."""
         if self.folder is None:
             return 0
+        if (onnx_file := self.specs[0].onnx_file) is not None:
+            return (self.folder / onnx_file).stat().st_size
         files = map(TensorFile, self.folder.glob("*.safetensors"))
         values = sum(math.prod(shape) for file in files for shape in file.sizes.values())
         return values * _BYTES[self.precision]
@@ -66,6 +68,11 @@ class Pass:
 
             place = device or self.devices[0]
             return TorchEncoder(self.specs, self.folder, place, self.precision, self.threads, self.task)
+        if self.specs[0].onnx_file is not None:
+            from vecloom.encoders.onnx_pass import OnnxEncoder
+
+            place = device or self.devices[0]
+            return OnnxEncoder(self.specs[0], self.folder, place, self.threads, self.task)
         return BertEncoder(
             self.specs, self.folder, self.cache_dir, self.threads, self.backend, self.precision
         )
@@ -103,13 +110,22 @@ def passes_of(
                 folder=None if run.backend == "native" else folder_of(first),
                 backend=run.backend,
                 precision=run.precision,
-                devices=devices_of(device) if run.backend == "torch" else ("cpu",),
+                devices=_devices(first, run, device),
                 cache_dir=cache_dir,
                 threads=threads,
                 task=task,
             )
         )
     return passes
+
+
+def _devices(spec: ModelSpec, run: Runs, asked: str) -> tuple[str, ...]:
+    """PyTorch runs where it is best; a user's ONNX file on other devices than the CPU only when asked."""
+    if run.backend == "torch":
+        return devices_of(asked)
+    if spec.onnx_file is not None and asked not in ("auto", "cpu"):
+        return onnx_devices_of(asked)
+    return ("cpu",)
 
 
 def groups_of(passes: Sequence[Pass]) -> list[list[Pass]]:

@@ -161,9 +161,10 @@ def records_of(specs: Sequence[ModelSpec], names: Sequence[str], how: How) -> tu
 
 
 def default_tokens(specs: Sequence[ModelSpec]) -> int:
-    """The chunk budget when none is asked: the smallest recommended length, at most 512."""
-    recommended = [spec.recommended_tokens for spec in specs if spec.recommended_tokens is not None]
-    return min([LARGEST_DEFAULT_TOKENS, *recommended]) if recommended else WORDS_ALONE_TOKENS
+    """The chunk budget when none is asked: the smallest recommended length (or limit), at most 512."""
+    lengths = [spec.recommended_tokens or spec.max_tokens for spec in specs]
+    limits = [length for length in lengths if length is not None]
+    return min([LARGEST_DEFAULT_TOKENS, *limits]) if limits else WORDS_ALONE_TOKENS
 
 
 def load_manifest(folder: Path) -> Manifest:

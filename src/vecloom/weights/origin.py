@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -119,9 +119,20 @@ def wanted(spec: ModelSpec, there: Iterable[str], place: str) -> tuple[str, ...]
         for name in there
         if name.endswith(_SUFFIXES) and not name.startswith(_OTHER_FORMATS) and ModelFile(name).inside
     )
+    if spec.onnx_file is not None:
+        return _with_onnx(spec.onnx_file, names, there, place)
     if not any(name.endswith(".safetensors") for name in names):
         raise WeightsError(f"{place} has no safetensors file")
     return tuple(name for name in names if name != RECORD)
+
+
+def _with_onnx(onnx_file: str, names: Sequence[str], there: set[str], place: str) -> tuple[str, ...]:
+    """An ONNX file, what it may keep beside it, and the tokenizer; not the weights in other formats."""
+    if onnx_file not in there:
+        raise WeightsError(f"{place} has no {onnx_file}")
+    beside = sorted(name for name in there if name.startswith((f"{onnx_file}_data", f"{onnx_file}.data")))
+    small = [name for name in names if name.endswith((".json", ".txt")) and name != RECORD]
+    return (onnx_file, *beside, *small)
 
 
 def check_hashes(spec: ModelSpec, found: Mapping[str, FileRecord], place: str) -> None:
