@@ -98,7 +98,8 @@ def test_the_minilm_rows_share_one_set_of_pinned_files() -> None:
 def test_what_was_never_seen_is_not_written() -> None:
     for key in ("jina-code-embeddings-1.5b", "bge-m3", "nomic-coderank"):
         spec = Registry().find(key)
-        assert (spec.revision, spec.files, spec.wheel, spec.golden) == (None, (), None, None)
+        assert (spec.revision, spec.wheel, spec.golden) == (None, None, None)
+        assert all(file.sha256 is None for file in spec.files)
 
 
 def test_bm25_needs_no_files() -> None:

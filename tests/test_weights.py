@@ -230,7 +230,7 @@ def test_a_row_without_files_takes_what_loads_without_running_anything(config: C
 
 
 def test_a_repository_without_safetensors_is_refused(config: Config, hub: Hub) -> None:
-    hub.publish(REPO, {"pytorch_model.bin": b"pickle", "config.json": b"{}"})
+    hub.publish(REPO, {"weights.h5": b"another format", "config.json": b"{}"})
     with pytest.raises(WeightsError, match="has no safetensors file"):
         offer(config)[0].folder(replace(SPEC, files=()))
 

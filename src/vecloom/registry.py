@@ -23,10 +23,14 @@ Role = Literal["query", "document"]
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """One file of a model, by its path in the repository. ``sha256`` is None where it was never seen."""
+    """One file of a model, by its path in the repository. ``sha256`` is None where it was never seen.
+
+    ``torch``: the torch file that it is converted from where the repository has no such file.
+    """
 
     path: str
     sha256: str | None = None
+    torch: str | None = None
 
     @property
     def inside(self) -> bool:
@@ -217,6 +221,15 @@ _GOLDEN_BM25 = GoldenVector(
     (63003527, 262840313, 683459885, 742028786, 960218873, 1223115691, 1450519961, 1811268606, 2091876921),
 )
 
+# The repository may hold torch files only: these are converted once, when they are pulled.
+_M3_FILES = (
+    ModelFile("config.json"),
+    ModelFile("tokenizer.json"),
+    ModelFile("model.safetensors", torch="pytorch_model.bin"),
+)
+_M3_SPARSE = ModelFile("sparse_linear.safetensors", torch="sparse_linear.pt")
+_M3_COLBERT = ModelFile("colbert_linear.safetensors", torch="colbert_linear.pt")
+
 BUILTIN: tuple[ModelSpec, ...] = (
     ModelSpec(
         key="jina-code-embeddings-1.5b",
@@ -264,6 +277,7 @@ BUILTIN: tuple[ModelSpec, ...] = (
         normalise=True,
         licence="MIT",
         backends=("torch",),
+        files=_M3_FILES,
         shared_pass="bge-m3",
         recommended_batch=32,
     ),
@@ -276,6 +290,7 @@ BUILTIN: tuple[ModelSpec, ...] = (
         max_tokens=8192,
         licence="MIT",
         backends=("torch",),
+        files=(*_M3_FILES, _M3_SPARSE),
         shared_pass="bge-m3",
         recommended_batch=32,
         settings={"head": "sparse_linear"},
@@ -290,6 +305,7 @@ BUILTIN: tuple[ModelSpec, ...] = (
         max_tokens=8192,
         licence="MIT",
         backends=("torch",),
+        files=(*_M3_FILES, _M3_COLBERT),
         shared_pass="bge-m3",
         recommended_batch=32,
         settings={"head": "colbert_linear"},

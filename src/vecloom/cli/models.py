@@ -72,7 +72,13 @@ def show(model: ModelArgument, *, json: JsonOption = False) -> None:
 
 
 @app.command("pull")
-def pull(models: Annotated[list[str] | None, typer.Argument(metavar="MODEL...")] = None) -> None:
+def pull(
+    models: Annotated[list[str] | None, typer.Argument(metavar="MODEL...")] = None,
+    *,
+    convert: Annotated[
+        bool, typer.Option("--convert", help="Have weights converted to safetensors that are a pickle only.")
+    ] = False,
+) -> None:
     """Fetch models' files now (the default models', if none is named), and check those that are here."""
     from vecloom.cli.output import say, write
     from vecloom.config import load_config
@@ -82,7 +88,7 @@ def pull(models: Annotated[list[str] | None, typer.Argument(metavar="MODEL...")]
     config = load_config()
     weights = Weights(config, notice=say)
     for spec in config.registry().select(models or DEFAULT_MODELS):
-        place = str(weights.pull(spec)) if spec.weights_id else "needs no files"
+        place = str(weights.pull(spec, convert=convert)) if spec.weights_id else "needs no files"
         write(f"{spec.key}: {place}")
 
 

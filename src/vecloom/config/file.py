@@ -150,7 +150,7 @@ def _without_weights(row: ModelSpec, keep_hub: bool) -> ModelSpec:
         revision=None,
         wheel=None,
         golden=None,
-        files=tuple(ModelFile(file.path) for file in row.files),
+        files=tuple(ModelFile(file.path, torch=file.torch) for file in row.files),
     )
 
 

@@ -90,8 +90,8 @@ def passes_of(
     """One pass for each forward that the rows need, in the order of their first rows.
 
     Rows of one ``shared_pass``, with the same weights, the same length and run alike, come out of one
-    forward. ``folder_of`` gives the folder of a row's files and is called once a pass that has files; built
-    graphs are kept in ``cache_dir``.
+    forward. ``folder_of`` gives the folder of a row's files, which rows of one pass share; built graphs are
+    kept in ``cache_dir``.
 
     Raises:
         WeightsError: a model's files cannot be had.
@@ -107,7 +107,7 @@ def passes_of(
         passes.append(
             Pass(
                 specs=tuple(spec for spec, _ in pairs),
-                folder=None if run.backend == "native" else folder_of(first),
+                folder=None if run.backend == "native" else [folder_of(spec) for spec, _ in pairs][-1],
                 backend=run.backend,
                 precision=run.precision,
                 devices=_devices(first, run, device),

