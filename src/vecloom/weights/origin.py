@@ -158,7 +158,7 @@ def _first(there: set[str], *names: str | None) -> str | None:
 
 
 def _plain(spec: ModelSpec, there: set[str], place: str) -> tuple[str, ...]:
-    """What a row without a list of files takes that needs no conversion; nothing where there are no weights."""
+    """What a row without a list of files takes as it is; nothing where there are no weights."""
     names = sorted(
         name
         for name in there
