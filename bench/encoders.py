@@ -273,9 +273,9 @@ def _flops(folder: Path, texts: Sequence[str]) -> float:
 
 
 def _lengths(folder: Path, texts: Sequence[str]) -> Any:
-    from vecloom.encoders.tokens import FileTokenizer
+    from vecloom.encoders.tokens import shared_tokenizer
 
-    return FileTokenizer(folder / "tokenizer.json", LIMIT).rows(texts).lengths
+    return shared_tokenizer(folder / "tokenizer.json", LIMIT).rows(texts).lengths
 
 
 def _speed_table(times: Times, block: int, shares: Sequence[float], threads: int, floor: float) -> Table:

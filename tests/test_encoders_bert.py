@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fastembed_peers import colliding_words, exported
 from tiny_bert import HIDDEN, make_tiny_bert, reference
 from vecloom.encoders.bert import BertEncoder
-from vecloom.encoders.tokens import FileTokenizer, equal_length_batches
+from vecloom.encoders.tokens import equal_length_batches, shared_tokenizer
 from vecloom.errors import ConfigError, EncodingError, WeightsError
 from vecloom.registry import ModelSpec, Registry
 from vecloom.types import SparseRows
@@ -89,7 +89,7 @@ def both(tiny: Path, cache: Path) -> BertEncoder:
 
 
 def ids_of(folder: Path, texts: Sequence[str]) -> list[list[int]]:
-    tokens = FileTokenizer(folder / "tokenizer.json", LIMIT).rows(texts)
+    tokens = shared_tokenizer(folder / "tokenizer.json", LIMIT).rows(texts)
     return [tokens.ids[a:b].tolist() for a, b in zip(tokens.starts, tokens.starts[1:], strict=False)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import TypeAlias
@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vecloom.encoders import Encoder, PassStats
+from vecloom.encoders import Ahead, Encoder, PassStats
 from vecloom.encoders.load import Pass
 from vecloom.errors import UsageError
 from vecloom.types import SparseRows, Vectors
@@ -55,7 +55,7 @@ class Engine:
         rows = _rows_in(distinct, texts)
         vectors: dict[str, Vectors] = {}
         costs = []
-        for encoder, wanted in self._wanted(names):
+        for encoder, wanted in self.wanted(names):
             found, stats = encoder.encode_documents(distinct, wanted)
             costs.append((wanted, replace(stats, reused=len(texts) - len(distinct))))
             vectors |= found if rows is None else {name: take_rows(v, rows) for name, v in found.items()}
@@ -68,7 +68,7 @@ class Engine:
             UsageError: a name that no encoder yields.
         """
         vectors: dict[str, Vectors] = {}
-        for encoder, wanted in self._wanted(names):
+        for encoder, wanted in self.wanted(names):
             vectors |= encoder.encode_queries(texts, wanted)
         return vectors
 
@@ -84,7 +84,7 @@ class Engine:
             UsageError: a name that no encoder yields.
         """
         lists: dict[str, list[dict[str, list[int] | list[float] | list[str]]]] = {}
-        for encoder, wanted in self._wanted(names):
+        for encoder, wanted in self.wanted(names):
             for name, found in encoder.encode_terms(texts, wanted).items():
                 bounds = found.rows.indptr.tolist()
                 lists[name] = [
@@ -97,7 +97,7 @@ class Engine:
                 ]
         return lists
 
-    def _wanted(self, names: Sequence[str] | None) -> list[tuple[Encoder, tuple[str, ...]]]:
+    def wanted(self, names: Sequence[str] | None) -> list[tuple[Encoder, tuple[str, ...]]]:
         """The encoders that yield any of ``names``, each with those it yields."""
         asked = self.names if names is None else tuple(names)
         unknown = [name for name in asked if name not in self.names]
@@ -107,9 +107,23 @@ class Engine:
         return [(encoder, wanted) for encoder, wanted in pairs if wanted]
 
 
-def encoding_stage(passes: Sequence[Pass], device: str) -> Callable[[Window], Encoded]:
+class EncodingStage:
     """A stage (see `vecloom.runners`) that encodes windows of stored texts by passes loaded on ``device``."""
-    return Engine(one.load(device) for one in passes).encode_window
+
+    def __init__(self, passes: Sequence[Pass], device: str) -> None:
+        self._engine = Engine(one.load(device) for one in passes)
+
+    def __call__(self, window: Window) -> Encoded:
+        """The vectors of a window; see `Engine.encode_window`."""
+        return self._engine.encode_window(window)
+
+    def prepare(self, window: Window) -> None:
+        """Tokenise a window ahead, while another one is encoded."""
+        texts, names = window
+        distinct = list(dict.fromkeys(texts))
+        for encoder, _ in self._engine.wanted(names):
+            if isinstance(encoder, Ahead):
+                encoder.prepare(distinct)
 
 
 def take_rows(vectors: Vectors, rows: Sequence[int] | NDArray[np.int64]) -> Vectors:

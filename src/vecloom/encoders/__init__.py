@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from vecloom.types import SparseRows, TokenCounter, Vectors
 
@@ -46,6 +46,15 @@ class TermRows:
 
     rows: SparseRows
     terms: list[str]
+
+
+@runtime_checkable
+class Ahead(Protocol):
+    """An encoder whose texts can be made ready while its device works on others."""
+
+    def prepare(self, texts: Sequence[str]) -> None:
+        """Tokenise stored texts, whose vectors will be asked for next."""
+        ...
 
 
 class Encoder(Protocol):

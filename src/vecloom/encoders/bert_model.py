@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vecloom.encoders.bert_graph import BertOutputs, BertShape
 from vecloom.encoders.bert_session import BertSession
-from vecloom.encoders.tokens import FileTokenizer, TokenRows, equal_length_batches
+from vecloom.encoders.tokens import FileTokenizer, TokenRows, equal_length_batches, shared_tokenizer
 from vecloom.errors import EncodingError, WeightsError
 
 #: Tokens in a batch, or one text. Small ones stay in a core's cache; measured flat from 256 to 512.
@@ -93,7 +93,7 @@ class BertModel:
     @cached_property
     def tokenizer(self) -> FileTokenizer:
         """The tokenizer, cutting at the limit."""
-        return FileTokenizer(self._folder / "tokenizer.json", self._limit)
+        return shared_tokenizer(self._folder / "tokenizer.json", self._limit)
 
     def forwards(self, texts: Sequence[str], *, dense: bool, attention: bool) -> Iterator[Forward]:
         """The model over the texts, stretch by stretch, in their order.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vecloom.encoders import PassStats, TermRows
 from vecloom.encoders.counters import load_counter
 from vecloom.encoders.rows import prompts_of, sized
-from vecloom.encoders.tokens import FileTokenizer, TokenRows
+from vecloom.encoders.tokens import FileTokenizer, TokenRows, shared_tokenizer
 from vecloom.errors import EncodingError, WeightsError
 from vecloom.registry import ModelSpec, Role
 from vecloom.types import TokenCounter, Vectors
@@ -58,7 +58,7 @@ class OnnxEncoder:
 
     @cached_property
     def _tokenizer(self) -> FileTokenizer:
-        return FileTokenizer(self._folder / "tokenizer.json", self._limit)
+        return shared_tokenizer(self._folder / "tokenizer.json", self._limit)
 
     @cached_property
     def _session(self) -> InferenceSession:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain, pairwise
 from pathlib import Path
 
@@ -11,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecloom.errors import WeightsError
+
+#: Results that a tokenizer remembers: of the window that is encoded, and of the next one.
+_REMEMBERED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +38,32 @@ class TokenRows:
 
 
 class FileTokenizer:
-    """A ``tokenizer.json``, with the truncation and padding that it may carry replaced by ``limit``."""
+    """A ``tokenizer.json``, with the truncation and padding that it may carry replaced by ``limit``.
 
-    def __init__(self, path: Path, limit: int) -> None:
+    It remembers its last results: models that share a tokenizer (`shared_tokenizer`) are given the same texts
+    one after another, and a window may be tokenised ahead.
+    """
+
+    def __init__(self, data: bytes, limit: int) -> None:
+        """``data``: the file, known to be whole."""
         from tokenizers import Tokenizer
 
-        self._tokenizer = Tokenizer.from_buffer(_checked(path))
+        self._known: deque[tuple[Sequence[str], TokenRows]] = deque(maxlen=_REMEMBERED)
+        self._tokenizer = Tokenizer.from_buffer(data)
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_length=limit)
         self._specials = self._tokenizer.num_special_tokens_to_add(is_pair=False)
 
     def rows(self, texts: Sequence[str]) -> TokenRows:
         """The tokens of texts."""
+        for seen, rows in tuple(self._known):
+            if seen == texts:
+                return rows
+        rows = self._rows(texts)
+        self._known.append((list(texts), rows))
+        return rows
+
+    def _rows(self, texts: Sequence[str]) -> TokenRows:
         encodings = self._tokenizer.encode_batch_fast([_encodable(text) for text in texts])
         lengths = np.fromiter(map(len, encodings), dtype=np.int64, count=len(encodings))
         starts = np.zeros(len(encodings) + 1, dtype=np.int64)
@@ -67,6 +86,20 @@ class FileTokenizer:
             tokens[number] = token
         added = self._tokenizer.get_added_tokens_decoder()
         return tokens, [number in added and added[number].special for number in range(len(tokens))]
+
+
+def shared_tokenizer(path: Path, limit: int) -> FileTokenizer:
+    """The tokenizer of a ``tokenizer.json``: one for all models whose files and limits are the same.
+
+    Raises:
+        WeightsError: the file cannot be read, or is none.
+    """
+    return _tokenizer_of(_checked(path), limit)
+
+
+@lru_cache(maxsize=8)
+def _tokenizer_of(data: bytes, limit: int) -> FileTokenizer:
+    return FileTokenizer(data, limit)
 
 
 def _encodable(text: str) -> str:

@@ -10,7 +10,7 @@ from vecloom.encoders import PassStats, TermRows
 from vecloom.encoders.counters import load_counter
 from vecloom.encoders.heads import DenseHead, Head, MultivectorHead, SparseHead
 from vecloom.encoders.rows import check_dim, prompts_of
-from vecloom.encoders.tokens import FileTokenizer, TokenRows
+from vecloom.encoders.tokens import FileTokenizer, TokenRows, shared_tokenizer
 from vecloom.encoders.transformer import Transformer
 from vecloom.errors import EncodingError
 from vecloom.registry import ModelSpec, Role
@@ -62,7 +62,7 @@ class TorchEncoder:
 
     @cached_property
     def _tokenizer(self) -> FileTokenizer:
-        return FileTokenizer(self._folder / "tokenizer.json", self._limit)
+        return shared_tokenizer(self._folder / "tokenizer.json", self._limit)
 
     def encode_documents(
         self, texts: Sequence[str], names: Sequence[str] | None = None
@@ -99,14 +99,21 @@ class TorchEncoder:
             if isinstance(rows, SparseRows)
         }
 
+    def prepare(self, texts: Sequence[str]) -> None:
+        """Tokenise stored texts ahead; the tokenizer remembers them."""
+        self._tokenized(texts, "document")
+
+    def _tokenized(self, texts: Sequence[str], role: Role) -> TokenRows:
+        prompt = self._prompts.get(role, "")
+        return self._tokenizer.rows([prompt + text for text in texts] if prompt else texts)
+
     def _wanted(self, names: Sequence[str] | None) -> list[str]:
         return [name for name in self.names if names is None or name in names]
 
     def _encode(
         self, texts: Sequence[str], names: Sequence[str] | None, role: Role
     ) -> tuple[TokenRows, dict[str, Vectors]]:
-        prompt = self._prompts.get(role, "")
-        rows = self._tokenizer.rows([prompt + text for text in texts] if prompt else texts)
+        rows = self._tokenized(texts, role)
         heads = {name: self._head(self._specs[name], rows) for name in self._wanted(names)}
         sound = []  # on the device, one truth a batch: asking for it at once would wait for the batch
         for states in self.model.states(rows, awaited=role == "query"):

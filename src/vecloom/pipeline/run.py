@@ -12,7 +12,7 @@ from typing import Any
 
 from vecloom.chunking import CHUNKER_VERSION, Chunker
 from vecloom.encoders.load import Pass, groups_of
-from vecloom.engine import Encoded, Engine, Window, encoding_stage
+from vecloom.engine import Encoded, EncodingStage, Engine, Window
 from vecloom.pipeline.filling import Filling
 from vecloom.pipeline.manifest import Manifest, load_manifest, record
 from vecloom.pipeline.report import IndexReport, Listener, Whole
@@ -85,8 +85,8 @@ class Run:
         """Who encodes by these passes: this process on its CPU, else a process a device."""
         devices = group[0].devices
         if devices == ("cpu",):
-            return Serial(encoding_stage(group, "cpu"))
-        return Pool(partial(encoding_stage, group), devices, self.notice)
+            return Serial(EncodingStage(group, "cpu"))
+        return Pool(partial(EncodingStage, group), devices, self.notice)
 
     def _work(self, passes: Sequence[Pass]) -> dict[tuple[str, ...], float]:
         """What is left to do, by the names of a pass: points that lack its vectors, times its weights."""

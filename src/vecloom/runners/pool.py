@@ -1,16 +1,20 @@
 """One process a device: each makes the stage for itself and takes windows as fast as it can.
 
-Each worker is given two windows, so that the next one is there when the first is done. A worker that dies is
-reported, and another one does its windows again.
+Each worker is given two windows, so that the next one is there when the first is done; a stage with a method
+``prepare`` is given it before that, in a thread beside. A worker that dies is reported, and another one does
+its windows again.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import queue
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -145,19 +149,39 @@ def _work(pipe: Connection, make: Callable[[str], Callable[[T], R]], device: str
     """What a worker does: windows from the pipe, results back, until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it closes the pipe
     die_with(parent)
-    stage: Callable[[T], R] | None = None
-    while True:
+    windows: queue.SimpleQueue[tuple[Hashable, T] | None] = queue.SimpleQueue()
+    made: list[Callable[[T], R]] = []
+    threading.Thread(target=_read, args=(pipe, made, windows), name="vecloom-ahead", daemon=True).start()
+    while (task := windows.get()) is not None:
+        name, window = task
+        answer: tuple[bool, Hashable, R | VecloomError]
         try:
-            name, window = pipe.recv()
-        except EOFError:
-            return
-        try:
-            if stage is None:
-                stage = make(device)
-            answer = True, name, stage(window)
+            if not made:
+                made.append(make(device))
+            answer = True, name, made[0](window)
         except VecloomError as error:
-            answer = False, name, error  # type: ignore[assignment]
+            answer = False, name, error
         try:
             pipe.send(answer)
         except OSError:  # the parent has closed it
             return
+
+
+def _read(
+    pipe: Connection,
+    made: list[Callable[[T], R]],
+    windows: queue.SimpleQueue[tuple[Hashable, T] | None],
+) -> None:
+    """Take windows as they come, and have the stage prepare them while it does others."""
+    try:
+        while True:
+            task = pipe.recv()
+            prepare = getattr(made[0], "prepare", None) if made else None
+            if prepare is not None:
+                with suppress(VecloomError):  # the stage will raise it again, and then it is answered
+                    prepare(task[1])
+            windows.put(task)
+    except (EOFError, OSError):  # the parent has closed it
+        return
+    finally:
+        windows.put(None)
