@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from bench.standins import CUTS, WIDTH, make_coderank, make_m3, make_qwen
 
 from tiny_bert import HIDDEN, make_tiny_bert
-from tiny_models import CUTS, WIDTH, make_tiny_coderank, make_tiny_m3, make_tiny_qwen
 from vecloom.config import Config, load_config
 
 
@@ -37,9 +37,9 @@ def seed_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A config file whose rows of the seed's six vectors are tiny random models, PyTorch's among them."""
     home = tmp_path_factory.mktemp("seed")
     make_tiny_bert(home / "minilm", max_position_embeddings=512)
-    make_tiny_qwen(home / "jina")
-    make_tiny_m3(home / "m3", max_position_embeddings=514)
-    make_tiny_coderank(home / "coderank")
+    make_qwen(home / "jina")
+    make_m3(home / "m3", max_position_embeddings=514)
+    make_coderank(home / "coderank")
     limits = "max_tokens = 512\nrecommended_tokens = 256\n"
     rows = [
         f'[models."{key}"]\nfolder = "{folder}"\n{limits}{f"dim = {dim}" if dim else ""}\n'

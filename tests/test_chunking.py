@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from bench.standins import write_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bpe_tokenizer import write_bpe
 from chunk_checks import chunk_and_check, document
-from tiny_bert import write_tokenizer
 from vecloom.chunking import Chunker, context_header
 from vecloom.encoders.counters import HFCounter, WordCounter, WordPieceCounter
 from vecloom.errors import UsageError

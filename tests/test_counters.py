@@ -7,12 +7,12 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from bench.standins import write_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from bpe_tokenizer import write_bpe
-from tiny_bert import write_tokenizer
 from vecloom.encoders.counters import HFCounter, MaxCounter, WordCounter, WordPieceCounter
 from vecloom.errors import WeightsError
 

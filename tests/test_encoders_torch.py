@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bench.standins import (
+    CUTS,
+    WIDTH,
+    make_coderank,
+    make_legacy_coderank,
+    make_m3,
+    make_qwen,
+)
 from numpy.typing import NDArray
 
 from tiny_bert import HIDDEN, make_tiny_bert
-from tiny_models import (
-    CUTS,
-    WIDTH,
-    make_legacy_coderank,
-    make_tiny_coderank,
-    make_tiny_m3,
-    make_tiny_qwen,
-)
 from vecloom.encoders import transformer
 from vecloom.encoders.heads import DenseHead
 from vecloom.encoders.rows import prompts_of
@@ -44,10 +44,10 @@ TEXTS = (
 
 #: How each key's stand-in is made, and its pooling in sentence-transformers' words.
 MAKERS: Mapping[str, tuple[Callable[[Path], Path], str]] = {
-    "jina-code-embeddings-1.5b": (make_tiny_qwen, "lasttoken"),
-    "jina-code-embeddings-0.5b": (make_tiny_qwen, "lasttoken"),
-    "bge-m3": (make_tiny_m3, "cls"),
-    "nomic-coderank": (make_tiny_coderank, "cls"),
+    "jina-code-embeddings-1.5b": (make_qwen, "lasttoken"),
+    "jina-code-embeddings-0.5b": (make_qwen, "lasttoken"),
+    "bge-m3": (make_m3, "cls"),
+    "nomic-coderank": (make_coderank, "cls"),
     "all-miniLM-l6": (lambda folder: make_tiny_bert(folder, max_position_embeddings=256), "mean"),
 }
 LIMIT = 120

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bench.standins import WIDTH
 
 from changing_tree import ChangingTree
 from stored import contents
-from tiny_models import WIDTH
 from vecloom.config import Config
 from vecloom.encoders.backends import How
 from vecloom.errors import DeviceError, IndexMismatchError, UsageError

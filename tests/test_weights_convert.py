@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bench.standins import WIDTH, make_m3
 
 from hub_standin import Hub, serving
-from tiny_models import WIDTH, make_tiny_m3
 from vecloom.config import Config
 from vecloom.encoders.backends import How, Runs
 from vecloom.encoders.load import passes_of
@@ -42,7 +42,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     import torch
     from safetensors.torch import load_file
 
-    folder = make_tiny_m3(tmp_path_factory.mktemp("m3"))
+    folder = make_m3(tmp_path_factory.mktemp("m3"))
     buffer = io.BytesIO()
     torch.save(load_file(folder / "model.safetensors"), buffer)
     names = ("config.json", "tokenizer.json", "sparse_linear.pt", "colbert_linear.pt")

@@ -2,49 +2,12 @@
 
 from __future__ import annotations
 
-import string
 from pathlib import Path
 from typing import Any
 
+from bench.standins import vocabulary, write_tokenizer
+
 HIDDEN, LAYERS, HEADS, POSITIONS = 24, 3, 4, 64
-SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-WORDS = (
-    "the",
-    "open",
-    "opening",
-    "opens",
-    "connection",
-    "connect",
-    "retry",
-    "running",
-    "run",
-    "not",
-    "config",
-)
-
-
-def vocabulary() -> list[str]:
-    """Written by rule: every printable character alone and as a continuation, some words, some endings."""
-    letters = [c for c in string.printable if not c.isspace() and not c.isupper()]
-    endings = ("##ing", "##ed", "##s", "##tion")
-    return [*SPECIALS, *letters, *(f"##{c}" for c in letters), *WORDS, *endings]
-
-
-def write_tokenizer(folder: Path) -> None:
-    """``tokenizer.json`` with the truncation and padding that real ones carry, and what goes with it."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-
-    vocab = {piece: number for number, piece in enumerate(vocabulary())}
-    tokenizer = Tokenizer(models.WordPiece(vocab=vocab, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.add_special_tokens(list(SPECIALS))
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    tokenizer.enable_truncation(5)
-    tokenizer.enable_padding(length=5)
-    tokenizer.save(str(folder / "tokenizer.json"))
 
 
 def make_tiny_bert(folder: Path, **config: Any) -> Path:

@@ -1,4 +1,4 @@
-"""Tiny random models of every architecture of the registry, in the files of real ones.
+"""Random models of every architecture of the registry, in the files of real ones: tiny, or of any size.
 
 Vocabularies are written by rule and weights drawn from a fixed seed: they say nothing about retrieval, and
 all about whether two libraries do the same sums.
@@ -8,17 +8,59 @@ from __future__ import annotations
 
 import json
 import shutil
+import string
 from pathlib import Path
 from typing import Any
 
-from tiny_bert import SPECIALS, vocabulary, write_tokenizer
+SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+WORDS = (
+    "the",
+    "open",
+    "opening",
+    "opens",
+    "connection",
+    "connect",
+    "retry",
+    "running",
+    "run",
+    "not",
+    "config",
+)
+
+
+def vocabulary() -> list[str]:
+    """Written by rule: every printable character alone and as a continuation, some words, some endings."""
+    letters = [c for c in string.printable if not c.isspace() and not c.isupper()]
+    endings = ("##ing", "##ed", "##s", "##tion")
+    return [*SPECIALS, *letters, *(f"##{c}" for c in letters), *WORDS, *endings]
+
+
+def write_tokenizer(folder: Path) -> None:
+    """``tokenizer.json`` with the truncation and padding that real ones carry, and what goes with it."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    vocab = {piece: number for number, piece in enumerate(vocabulary())}
+    tokenizer = Tokenizer(models.WordPiece(vocab=vocab, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.add_special_tokens(list(SPECIALS))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.enable_truncation(5)
+    tokenizer.enable_padding(length=5)
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+#: Parameters from which NumPy would take minutes.
+_LARGE = 50_000_000
 
 #: The width of the large models' stand-ins, and where it may be cut.
 WIDTH = 64
 CUTS = (8, 16, 32, 64)
 
 
-def make_tiny_qwen(folder: Path, **config: Any) -> Path:
+def make_qwen(folder: Path, **config: Any) -> Path:
     """jina-code: a causal decoder with grouped heads, rotary positions and a byte-level BPE."""
     from transformers import Qwen2Config, Qwen2Model
 
@@ -37,7 +79,7 @@ def make_tiny_qwen(folder: Path, **config: Any) -> Path:
     return _save(Qwen2Model(Qwen2Config(**(sizes | config))), folder)
 
 
-def make_tiny_m3(folder: Path, **config: Any) -> Path:
+def make_m3(folder: Path, **config: Any) -> Path:
     """bge-m3: XLM-R with positions counted from behind the padding's id, a Unigram tokenizer, two heads."""
     import numpy as np
     import torch
@@ -66,7 +108,7 @@ def make_tiny_m3(folder: Path, **config: Any) -> Path:
     return folder
 
 
-def make_tiny_coderank(folder: Path, **config: Any) -> Path:
+def make_coderank(folder: Path, **config: Any) -> Path:
     """CodeRankEmbed: NomicBert as transformers writes it."""
     from transformers import NomicBertConfig, NomicBertModel
 
@@ -166,10 +208,18 @@ def write_unigram(folder: Path) -> int:
 
 
 def _save(model: Any, folder: Path) -> Path:
-    """Weights drawn by NumPy, whose generator gives the same numbers in every version."""
+    """Weights drawn by NumPy, whose generator is the same in every version; large ones by PyTorch."""
     import numpy as np
     import torch
 
+    if sum(parameter.numel() for parameter in model.parameters()) > _LARGE:
+        torch.manual_seed(11)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                norm = "norm" in name.lower() and name.endswith("weight")
+                parameter.normal_(1.0 if norm else 0.0, 0.02)
+        model.save_pretrained(folder)
+        return folder
     draw = np.random.default_rng(11)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
