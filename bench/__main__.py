@@ -22,7 +22,15 @@ ENCODED, PEER_LANGUAGE = 4_000_000, 500_000
 _VERSIONS: Mapping[str, tuple[str, ...]] = {
     "chunkers": ("tree-sitter", "semble-grammars", "tokie", "chonkie", "semantic-text-splitter", "semble"),
     "stores": ("qdrant-edge-py", "numpy"),
-    "encoders": ("onnxruntime", "numpy", "fastembed", "sentence-transformers", "transformers", "torch"),
+    "encoders": (
+        "onnxruntime",
+        "openvino",
+        "numpy",
+        "fastembed",
+        "sentence-transformers",
+        "transformers",
+        "torch",
+    ),
 }
 
 

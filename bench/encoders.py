@@ -19,7 +19,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -36,7 +36,7 @@ from bench.peers.models import (
 )
 from bench.report import Table
 from bench.tree import make_tree
-from vecloom.encoders.backends import ANYHOW, runs_of
+from vecloom.encoders.backends import ANYHOW, How, runs_of
 from vecloom.encoders.bert import BertEncoder
 from vecloom.encoders.bm25 import Bm25Encoder
 from vecloom.encoders.load import passes_of
@@ -125,8 +125,31 @@ def parity(minilm_folder: Path, texts: Sequence[str], dense_texts: int = 128) ->
             f"{stats.texts:,}",
             f"{stats.padded / stats.tokens:.4f} tokens through the model a real one",
         ),
+        *_beside_our_own(minilm_folder, texts[:1000]),
     ]
     return Table(("vectors", "texts", "against FastEmbed"), rows)
+
+
+def _beside_our_own(folder: Path, texts: Sequence[str]) -> list[tuple[str, str, str]]:
+    """The other backends against our own graph in fp32."""
+    rows = []
+    exact = np.asarray(_engine(folder, ["minilm"], 2).encode_documents(texts)[0]["qdrant-minilm"])
+    asked = exact[::10]
+    best = np.argsort(-(asked @ exact.T), axis=1)[:, :10]
+    for title, name, how in (
+        ("PyTorch fp32", "all-miniLM-l6", How(precision="fp32", device="cpu")),
+        ("PyTorch bf16", "all-miniLM-l6", How(precision="bf16", device="cpu")),
+        ("OpenVINO fp32", "minilm", How(backend="openvino")),
+        ("OpenVINO bf16", "minilm", How(backend="openvino", precision="bf16")),
+    ):
+        (found,) = _engine(folder, [name], 2, how).encode_documents(texts)[0].values()
+        vectors = np.asarray(found)
+        cosine = (vectors * exact).sum(axis=1) / np.linalg.norm(vectors, axis=1)
+        others = np.argsort(-(asked @ vectors.T), axis=1)[:, :10]
+        same = [len(set(a) & set(b)) / 10 for a, b in zip(best.tolist(), others.tolist(), strict=True)]
+        said = f"smallest cosine {cosine.min():.7f} to our graph's, top-10 overlap {np.mean(same):.3f}"
+        rows.append((title, f"{len(texts):,}", said))
+    return rows
 
 
 def odd_texts(count: int) -> list[str]:
@@ -178,15 +201,18 @@ _FE_DENSE = "FastEmbed dense"
 _FE_BM42 = "FastEmbed BM42"
 _FE_BM25 = "FastEmbed BM25"
 _FE_ALL = "FastEmbed dense, BM42 and BM25"
+_OV_DENSE, _OV_BF16 = "vecloom dense, OpenVINO fp32", "vecloom dense, OpenVINO bf16"
+_OV_ALL = "vecloom dense + BM42 + BM25, OpenVINO bf16"
+_TORCH, _TORCH_BF16 = "vecloom dense, PyTorch fp32", "vecloom dense, PyTorch bf16"
 _ST = "sentence-transformers fp32"
 _ST_BF16 = "sentence-transformers bf16"
 _WARM, _COLD = "vecloom BM25, warm", "vecloom BM25, cold"
 _BM42 = "Qdrant/bm42-all-minilm-l6-v2-attentions"
 
 
-def _engine(folder: Path, names: Sequence[str], threads: int) -> Engine:
+def _engine(folder: Path, names: Sequence[str], threads: int, how: How = ANYHOW) -> Engine:
     specs = Registry().select(names)
-    passes = passes_of(specs, runs_of(specs, ANYHOW), lambda spec: folder, FOLDER / "cache", threads)
+    passes = passes_of(specs, runs_of(specs, how), lambda spec: folder, FOLDER / "cache", threads, "cpu")
     return Engine(one.load() for one in passes)
 
 
@@ -202,13 +228,19 @@ def _engines(folder: Path, threads: int) -> dict[str, Run]:
     bm42 = SparseTextEmbedding(_BM42, specific_model_path=str(FASTEMBED_BM42), threads=threads)
     bm25 = SparseTextEmbedding("Qdrant/bm25", specific_model_path=str(FASTEMBED_BM25))
     fp32 = SentenceTransformer(str(TRANSFORMER), device="cpu")
-    bf16 = SentenceTransformer(str(TRANSFORMER), device="cpu", model_kwargs={"dtype": "bfloat16"})
+    peer_bf16 = SentenceTransformer(str(TRANSFORMER), device="cpu", model_kwargs={"dtype": "bfloat16"})
+    bf16 = How(precision="bf16", device="cpu")
     mine = {
-        key: _engine(folder, names, threads)
-        for key, names in (
-            (_DENSE, ["minilm"]),
-            (_BOTH, ["minilm", "bm42"]),
-            (_ALL, ["minilm", "bm42", "bm25"]),
+        key: _engine(folder, names, threads, how)
+        for key, names, how in (
+            (_DENSE, ["minilm"], ANYHOW),
+            (_BOTH, ["minilm", "bm42"], ANYHOW),
+            (_ALL, ["minilm", "bm42", "bm25"], ANYHOW),
+            (_OV_DENSE, ["minilm"], How(backend="openvino")),
+            (_OV_BF16, ["minilm"], replace(bf16, backend="openvino")),
+            (_OV_ALL, ["minilm", "bm42", "bm25"], replace(bf16, backend="openvino")),
+            (_TORCH, ["all-miniLM-l6"], How(precision="fp32", device="cpu")),
+            (_TORCH_BF16, ["all-miniLM-l6"], bf16),
         )
     }
     engines: dict[str, Run] = {
@@ -216,7 +248,7 @@ def _engines(folder: Path, threads: int) -> dict[str, Run]:
         _FE_BM42: lambda texts: list(bm42.embed(texts, batch_size=BATCH)),
         _FE_BM25: lambda texts: list(bm25.embed(texts)),
         _ST: lambda texts: fp32.encode(list(texts), normalize_embeddings=True),
-        _ST_BF16: lambda texts: bf16.encode(list(texts), normalize_embeddings=True),
+        _ST_BF16: lambda texts: peer_bf16.encode(list(texts), normalize_embeddings=True),
         **{key: engine.encode_documents for key, engine in mine.items()},
     }
     for encode in engines.values():
@@ -283,16 +315,16 @@ def _speed_table(times: Times, block: int, shares: Sequence[float], threads: int
     three = [sum(parts) for parts in zip(*(times[n] for n in (_FE_DENSE, _FE_BM42, _FE_BM25)), strict=True)]
     rows = []
     for name, seconds in {**times, _FE_ALL: three}.items():
-        base = three if name in (_ALL, _FE_ALL) else times[_FE_DENSE]
+        base = three if name in (_ALL, _OV_ALL, _FE_ALL) else times[_FE_DENSE]
         whole = _spread([least / took for least, took in zip(shares, seconds, strict=True)], "{:.0%}")
-        share = "" if name in (_FE_BM25, _FE_ALL, _ALL) else whole
+        share = "" if name in (_FE_BM25, _FE_ALL, _ALL, _OV_ALL) else whole
         rate = f"{block / statistics.median(seconds):.1f}"
         ratio = _spread([b / s for b, s in zip(base, seconds, strict=True)], "{:.2f}")
         rows.append((name, rate, ratio, share))
     unit = "CPU-second" if threads == 1 else "second"
     notes = (
         f"{len(shares)} rounds of {block} texts; median (smallest to largest)",
-        f"x FastEmbed: to its dense model, and of {_ALL} to its three models",
+        "x FastEmbed: to its dense model, and where BM42 and BM25 come along to its three models",
         f"FastEmbed's batch: {BATCH} texts (its default)",
         f"fp32 matrix product of one core, measured with onnxruntime: {floor / 1e9:.0f} GFLOP/s",
     )

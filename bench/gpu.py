@@ -1,10 +1,10 @@
 """The large models' shapes on a device: tokens a second, share of its matrix product, memory, beside a peer.
 
-    python -m bench.gpu [--device cuda:0] [--precision bf16] [--only KEY]... [--tokens N] [--rounds N] [--tiny]
+    python -m bench.gpu [--device cuda:0] [--precision bf16] [--only KEY] [--tokens N] [--rounds N] [--tiny]
 
 Weights are random and of full shape, which changes nothing about the time. The texts have a fixed mix of
-lengths, like chunks of some 150 and some 500 tokens. vecloom and sentence-transformers' `encode`, at the batch
-size that the row recommends, take turns; figures are medians of rounds.
+lengths, like chunks of some 150 and some 500 tokens. vecloom and sentence-transformers' `encode`, at the
+batch size that the row recommends, take turns; figures are medians of rounds.
 """
 
 from __future__ import annotations

@@ -384,6 +384,7 @@ def native_config(said: Mapping[str, Any]) -> Any:
             said["rope_parameters"] = {"rope_type": "default", "rope_theta": float(said["rotary_emb_base"])}
         said = {name: value for name, value in said.items() if name not in (*_LEGACY, "rotary_emb_base")}
     model_type = said.pop("model_type", None)
+    said["use_cache"] = False  # keys and values of earlier tokens are for those who write on
     try:
         return transformers.AutoConfig.for_model(model_type, **said)
     except (ValueError, TypeError, KeyError) as error:

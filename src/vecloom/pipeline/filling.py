@@ -22,11 +22,25 @@ from vecloom.types import Filter, Record, Vectors
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from vecloom.encoders.load import Pass
+
 
 #: Texts in a window: some seconds of encoding, and all that a kill can cost.
 WINDOW_TEXTS = 1024
 
+#: Weights with which a CPU takes some seconds for so many; heavier ones get fewer, but at least the next.
+_WINDOW_BYTES = 100 << 20
+_LEAST_TEXTS = 16
+
 _PLAN_FIELDS = ("header", "chunk_hash", "start_byte", "end_byte")
+
+
+def window_texts(passes: Sequence[Pass]) -> int:
+    """How many texts a window has that these passes encode together."""
+    weights = sum(one.weight_bytes for one in passes)
+    if passes[0].devices != ("cpu",) or weights <= _WINDOW_BYTES:
+        return WINDOW_TEXTS
+    return min(WINDOW_TEXTS, max(_LEAST_TEXTS, WINDOW_TEXTS * _WINDOW_BYTES // weights))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +64,9 @@ class Backlog:
         rows = self.ids[self.starts[group] : self.starts[group + 1]]
         return [str(uuid.UUID(bytes=row.tobytes())) for row in rows]
 
-    def window(self, first: int) -> Task:
-        """The texts from group ``first`` on that are encoded at a time."""
-        last = min(first + WINDOW_TEXTS, len(self))
+    def window(self, first: int, size: int) -> Task:
+        """``size`` texts from group ``first`` on, which are encoded at a time."""
+        last = min(first + size, len(self))
         groups = [self.members(group) for group in range(first, last)]
         return Task(first, groups, int(self.sizes[first:last].sum()))
 
@@ -98,8 +112,12 @@ class Filling:
         self._report = report
         self._listener = listener
 
-    def run(self, runner: Runner[Window, Encoded], passes: Sequence[Sequence[str]]) -> None:
+    def run(
+        self, runner: Runner[Window, Encoded], passes: Sequence[Sequence[str]], size: int | None = None
+    ) -> None:
         """Fill the vectors of ``passes`` (their names), which ``runner`` runs together, wherever they lack.
+
+        ``size``: texts in a window (`WINDOW_TEXTS`).
 
         Points that lack all of them are encoded by all at once; then those that lack one pass's only (a model
         added later), and those that lack one vector of a pass, by the part that yields it.
@@ -107,15 +125,15 @@ class Filling:
         wanted = [tuple(name for names in passes for name in names), *map(tuple, passes)]
         wanted += [(name,) for names in passes for name in names]
         for names in dict.fromkeys(wanted):
-            self._fill(runner, names)
+            self._fill(runner, names, size or WINDOW_TEXTS)
 
-    def _fill(self, runner: Runner[Window, Encoded], names: tuple[str, ...]) -> None:
+    def _fill(self, runner: Runner[Window, Encoded], names: tuple[str, ...], size: int) -> None:
         with self._shard.visit() as store:
             if not store.count(Filter(lacks=names)):
                 return
         backlog = backlog_of(records(self._shard.access, Filter(lacks=names), _PLAN_FIELDS))
         progress = _Progress(backlog, names, self._report, self._listener)
-        tasks = map(backlog.window, range(0, len(backlog), WINDOW_TEXTS))
+        tasks = (backlog.window(first, size) for first in range(0, len(backlog), size))
         running: dict[Hashable, Task] = {}
         done: tuple[Task, Encoded] | None = None
         while True:

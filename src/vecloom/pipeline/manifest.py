@@ -328,5 +328,6 @@ def _with_models(manifest: Manifest, registry: Registry, wanted: Asked) -> Manif
     return replace(
         manifest,
         models=manifest.models + further,
+        task=wanted.how.task or manifest.task,
         incomplete=manifest.incomplete + tuple(record.vector_name for record in further),
     )
