@@ -1,10 +1,12 @@
 """The benches' own arithmetic: tables, windows, fusion, what a child used."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
+from bench import gpu
 from bench.children import Child, ChildError, run
 from bench.peers import WINDOW, fused, windows
 from bench.report import Table, write_section
@@ -36,7 +38,7 @@ def test_a_section_is_replaced_and_all_else_stays(tmp_path: Path) -> None:
 
 def test_every_table_has_its_place_in_the_docs() -> None:
     page = (Path(__file__).parent.parent / "docs" / "benchmarks.md").read_text("utf-8")
-    for name in ("whole", "beside", "e2e", "encoders", "chunkers", "stores"):
+    for name in ("whole", "beside", "e2e", "encoders", "gpu", "chunkers", "stores"):
         assert page.index(f"<!-- begin {name} -->") < page.index(f"<!-- end {name} -->")
 
 
@@ -90,3 +92,26 @@ def test_a_child_runs_where_its_thread_is_pinned() -> None:
         assert child.finish()[0] == f"{ {min(before)} }\n"
     finally:
         os.sched_setaffinity(0, before)
+
+
+def test_the_large_models_are_timed_beside_a_peer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tiny shapes on the CPU: that it runs, and that each model has its row for each mix."""
+    monkeypatch.setattr(gpu, "FOLDER", tmp_path)
+    wanted = ["--tiny", "--device", "cpu", "--only", "bge-m3", "--only", "nomic-coderank"]
+    monkeypatch.setattr(sys, "argv", ["gpu", *wanted, "--tokens", "1500", "--rounds", "1"])
+    gpu.main()
+    said = capsys.readouterr().out
+    rows = [line for line in said.splitlines() if line.startswith(("| bge-m3 |", "| nomic-coderank |"))]
+    assert len(rows) == 4
+    assert all(float(row.split("|")[3].replace(",", "")) > 0 for row in rows)
+    apart = re.search(r"two workers on one device: .* vectors within (\S+)", said)
+    assert apart is not None
+    assert float(apart[1]) < 1e-5
+
+
+def test_operations_are_those_of_the_layers_and_the_attention() -> None:
+    """bge-m3 has 24 layers of 12 width^2 weights; attention costs 4 width length^2 a layer."""
+    shape = gpu.SHAPES["bge-m3"]
+    assert gpu.operations(shape, [10]) == 24 * (2 * 12 * 1024**2 * 10 + 4 * 1024 * 10**2)

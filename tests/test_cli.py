@@ -14,7 +14,9 @@ from typing import Any, TypeAlias
 import pytest
 
 from vecloom.cli import run
+from vecloom.cli.output import Pace
 from vecloom.pipeline.manifest import record
+from vecloom.pipeline.report import Progress
 
 GUIDE = "# Guide\n\nHow to weave.\n\n## Retries\n\nRetry the connection twice.\n"
 CODE = "class Loom:\n    def weave(self, thread):\n        return thread\n"
@@ -157,6 +159,31 @@ def test_a_run_says_what_it_did_on_stderr_only(vecloom: Vecloom, tree: Path) -> 
     assert "6 files (0 unchanged, 0 gone)" in done.err and "qdrant-minilm: " in done.err
     again = vecloom("index", tree)
     assert "6 files (6 unchanged, 0 gone)" in again.err and "encoded" not in again.err
+
+
+def test_the_time_left_is_that_of_the_work_and_of_all_models() -> None:
+    pace = Pace()
+
+    def said(done: int, share: float, whole: float | None, now: float) -> str:
+        event = Progress("encode", done, 10, "chunks", "one", tokens=done * 100, share=share, whole=whole)
+        return pace.described(event, now)
+
+    assert said(0, 0.0, 0.0, 100) == "encoding one: 0 of 10 chunks"
+    assert said(5, 0.25, 0.125, 110) == (
+        "encoding one: 5 of 10 chunks, 50 tokens/s, 30 s left (1:10 for all models)"
+    )
+    assert said(5, 0.25, 0.25, 110) == "encoding one: 5 of 10 chunks, 50 tokens/s, 30 s left"
+    assert said(5, 0.25, None, 110) == "encoding one: 5 of 10 chunks, 50 tokens/s, 30 s left"
+
+
+def test_the_time_left_is_that_of_the_count_where_nobody_knows_the_work() -> None:
+    pace = Pace()
+    events = [Progress("read", done, total, "files", "x") for done, total in ((0, None), (5, 20), (20, 20))]
+    assert [pace.described(event, now) for now, event in enumerate(events)] == [
+        "reading x: 0 files",
+        "reading x: 5 of 20 files, 3.0 s left",
+        "reading x: 20 of 20 files, 0.0 s left",
+    ]
 
 
 def test_a_hit_in_json(vecloom: Vecloom, tree: Path) -> None:

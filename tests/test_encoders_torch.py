@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -212,6 +213,23 @@ def test_three_vectors_come_out_of_one_pass(folders: Mapping[str, Path]) -> None
     assert stats.tokens == sum(len(tokenizer.encode(text).ids) for text in TEXTS)
     alone, _ = encoder.encode_documents(TEXTS, ["bge-m3-sparse"])
     assert list(alone) == ["bge-m3-sparse"]
+
+
+def test_the_three_vectors_are_those_of_flagembedding(folders: Mapping[str, Path]) -> None:
+    """Its answers to the same weights, as `tools/golden_m3.py` recorded them."""
+    golden = json.loads((Path(__file__).parent / "golden" / "bge_m3.json").read_text())
+    assert golden["limit"] == LIMIT
+    encoder = TorchEncoder(m3_rows(), folders["bge-m3"], "cpu", "fp32", threads=1)
+    found, _ = encoder.encode_documents(golden["texts"])
+    sparse, matrices = found["bge-m3-sparse"], found["bge-m3-colbert"]
+    assert isinstance(sparse, SparseRows) and isinstance(matrices, list)
+    np.testing.assert_allclose(np.asarray(found["bge-m3"]), golden["dense"], atol=1e-5)
+    for row, expected in enumerate(golden["sparse"]):
+        indices, values = sparse.row(row)
+        assert indices.tolist() == sorted(map(int, expected))
+        np.testing.assert_allclose(values, [expected[str(index)] for index in indices], atol=1e-5)
+    for matrix, expected in zip(matrices, golden["matrices"], strict=False):
+        np.testing.assert_allclose(matrix, expected, atol=1e-5)
 
 
 def test_queries_of_learned_weights_weigh_like_documents(folders: Mapping[str, Path]) -> None:

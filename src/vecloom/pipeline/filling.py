@@ -113,11 +113,11 @@ class Filling:
         self._listener = listener
 
     def run(
-        self, runner: Runner[Window, Encoded], passes: Sequence[Sequence[str]], size: int | None = None
+        self, runner: Runner[Window, Encoded], passes: Sequence[Sequence[str]], size: int = WINDOW_TEXTS
     ) -> None:
         """Fill the vectors of ``passes`` (their names), which ``runner`` runs together, wherever they lack.
 
-        ``size``: texts in a window (`WINDOW_TEXTS`).
+        ``size``: texts in a window.
 
         Points that lack all of them are encoded by all at once; then those that lack one pass's only (a model
         added later), and those that lack one vector of a pass, by the part that yields it.
@@ -125,7 +125,7 @@ class Filling:
         wanted = [tuple(name for names in passes for name in names), *map(tuple, passes)]
         wanted += [(name,) for names in passes for name in names]
         for names in dict.fromkeys(wanted):
-            self._fill(runner, names, size or WINDOW_TEXTS)
+            self._fill(runner, names, size)
 
     def _fill(self, runner: Runner[Window, Encoded], names: tuple[str, ...], size: int) -> None:
         with self._shard.visit() as store:
