@@ -12,7 +12,7 @@ else
 TORCH := torch==2.13.0
 endif
 
-.PHONY: demo test lint docs bench bench-e2e bench-large clean
+.PHONY: demo test lint docs bench bench-e2e bench-large bench-gpu clean
 
 demo: $(VENV)/core.done
 	$(BIN)/vecloom index . --index $(VENV)/demo-index
@@ -40,6 +40,9 @@ bench-e2e: $(VENV)/bench.done
 
 bench-large: $(VENV)/bench.done
 	$(BIN)/python -m bench.large
+
+bench-gpu: $(VENV)/bench.done
+	$(BIN)/python -m bench.gpu
 
 clean:
 	rm -rf $(VENV) .bench

@@ -211,7 +211,9 @@ _BM42 = "Qdrant/bm42-all-minilm-l6-v2-attentions"
 
 
 def _engine(folder: Path, names: Sequence[str], threads: int, how: How = ANYHOW) -> Engine:
-    specs = Registry().select(names)
+    specs = [
+        replace(spec, max_tokens=LIMIT) if spec.max_tokens else spec for spec in Registry().select(names)
+    ]
     passes = passes_of(specs, runs_of(specs, how), lambda spec: folder, FOLDER / "cache", threads, "cpu")
     return Engine(one.load() for one in passes)
 

@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import numpy as np
 
 from bench import FOLDER
 from bench.report import Table, machine, write_section
-from bench.standins import make_coderank, make_m3, make_qwen
+from bench.standins import make_coderank, make_m3, make_minilm, make_qwen
 from vecloom.encoders.backends import best_precision
 from vecloom.encoders.torch_pass import TorchEncoder
 from vecloom.registry import ModelSpec, Registry
@@ -39,7 +40,7 @@ class Shape:
     """A model's sizes, and how its stand-in is made.
 
     ``linear``: parameters of its linear layers, which every token meets once; ``width``, ``layers``: of its
-    attention. ``peer``: the pooling in sentence-transformers' words.
+    attention. ``peer``: the pooling in sentence-transformers' words. ``longest``: tokens of the longest text.
     """
 
     make: Callable[..., Path]
@@ -49,6 +50,7 @@ class Shape:
     linear: int
     peer: str
     causal: bool = False
+    longest: int = 1024
 
 
 def _bert_linear(hidden: int, inner: int, layers: int, gated: bool = False) -> int:
@@ -102,15 +104,38 @@ SHAPES: Mapping[str, Shape] = {
         _bert_linear(768, 3072, 12, gated=True),
         "cls",
     ),
+    "all-miniLM-l6": Shape(
+        make_minilm,
+        {
+            "vocab_size": 30_522,
+            "hidden_size": 384,
+            "intermediate_size": 1536,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 12,
+            "max_position_embeddings": 512,
+        },
+        6,
+        384,
+        _bert_linear(384, 1536, 6),
+        "mean",
+        longest=512,
+    ),
 }
+
+#: The peer as it comes, and where flash-attn is installed without padding.
+PEER, PEER_UNPADDED = "sentence-transformers", "sentence-transformers, flash attention"
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What a model did on one mix: seconds of each round by engine, tokens, texts, operations, bytes."""
+    """What a model did on one mix: seconds of each round by engine, tokens, texts, operations, bytes.
+
+    ``attention``: how vecloom's was computed.
+    """
 
     key: str
     mix: int
+    attention: str
     seconds: Mapping[str, Sequence[float]]
     tokens: int
     texts: int
@@ -165,30 +190,34 @@ def measure(
 ) -> Rate:
     """One model over one mix, vecloom and sentence-transformers by turns."""
     shape, spec, folder = stand_in(key, tiny)
-    longest = 120 if tiny else 1024
+    longest = 120 if tiny else shape.longest
     texts = mixed_texts(min(mean, longest), tokens, longest)
     mine = TorchEncoder([spec], folder, device, precision, threads=_cores())
-    peer = _peer(folder, shape, spec, device, precision, longest)
-    engines: dict[str, Callable[[], object]] = {
-        "vecloom": lambda: mine.encode_documents(texts),
-        "sentence-transformers": lambda: peer(texts),
+    engines: dict[str, Callable[[Sequence[str]], object]] = {
+        "vecloom": mine.encode_documents,
+        PEER: _peer(folder, shape, spec, device, precision, longest),
     }
+    if device != "cpu" and precision != "fp32" and find_spec("flash_attn") is not None:
+        engines[PEER_UNPADDED] = _peer(
+            folder, shape, spec, device, precision, longest, attn_implementation="flash_attention_2"
+        )
     lengths = mine._tokenized(texts, "document").lengths.tolist()
     seconds: dict[str, list[float]] = {name: [] for name in engines}
     peak: dict[str, int] = {}
-    mine.encode_documents(texts[:8])
-    peer(texts[:8])
+    for encode in engines.values():
+        encode(texts[:8])
     for turn in range(rounds):
         for name in sorted(engines, reverse=bool(turn % 2)):
             gc.collect()
             _forget_peak(device)
             started = _now(device)
-            engines[name]()
+            engines[name](texts)
             seconds[name].append(_now(device) - started)
             peak[name] = max(peak.get(name, 0), _peak(device))
     done = operations(shape, lengths) if not tiny else float(sum(lengths))
     halvings = mine.model.budget.halvings
-    return Rate(key, mean, seconds, sum(lengths), len(texts), done, peak, halvings)
+    attention = "flash, packed" if mine.model.varlen else "sdpa, packed"
+    return Rate(key, mean, attention, seconds, sum(lengths), len(texts), done, peak, halvings)
 
 
 def stand_in(key: str, tiny: bool) -> tuple[Shape, ModelSpec, Path]:
@@ -199,12 +228,13 @@ def stand_in(key: str, tiny: bool) -> tuple[Shape, ModelSpec, Path]:
     folder = FOLDER / "gpu" / f"{key}{'-tiny' if tiny else ''}"
     if not (folder / "model.safetensors").exists():
         shape.make(folder, **({} if tiny else shape.config))
-    spec = replace(Registry().find(key), recommended_tokens=1024, max_tokens=1024, files=())
+    longest = shape.longest
+    spec = replace(Registry().find(key), recommended_tokens=longest, max_tokens=longest, files=())
     return shape, replace(spec, dim=WIDTH, matryoshka_dims=()) if tiny else spec, folder
 
 
 def _peer(
-    folder: Path, shape: Shape, spec: ModelSpec, device: str, precision: str, longest: int
+    folder: Path, shape: Shape, spec: ModelSpec, device: str, precision: str, longest: int, **given: str
 ) -> Callable[[Sequence[str]], object]:
     """sentence-transformers' `encode`, with the row's prompt and batch size."""
     import torch
@@ -212,7 +242,7 @@ def _peer(
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
     dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
-    module = Transformer(str(folder), max_seq_length=longest, model_kwargs={"dtype": dtype})
+    module = Transformer(str(folder), max_seq_length=longest, model_kwargs={"dtype": dtype, **given})
     pool = Pooling(module.get_embedding_dimension(), pooling_mode=shape.peer)
     model = SentenceTransformer(modules=[module, pool, Normalize()], device=device)
     prompt = next(iter(spec.prompts.values()))["document"] if spec.prompts else None
@@ -271,33 +301,43 @@ def two_workers(
 
 
 def table(rates: Sequence[Rate], limit: float) -> Table:
-    """The figures, a model and mix a row."""
+    """The figures: a model, a mix and an engine a row."""
     heads = (
-        "model", "tokens a text", "tokens/s", "texts/s", "of the matrix product", "GB", "halvings",
-        "sentence-transformers tokens/s", "GB", "ratio",
-    )  # fmt: skip
+        "model",
+        "tokens a text",
+        "engine",
+        "tokens/s",
+        "texts/s",
+        "of the matrix product",
+        "GB",
+        "ratio",
+    )
     rows = []
     for rate in rates:
-        mine, peer = (statistics.median(rate.seconds[name]) for name in ("vecloom", "sentence-transformers"))
-        ratios = [
-            other / own
-            for own, other in zip(rate.seconds["vecloom"], rate.seconds["sentence-transformers"], strict=True)
-        ]
-        rows.append(
-            (
-                rate.key,
-                f"{rate.tokens / rate.texts:.0f}",
-                f"{rate.tokens / mine:,.0f}",
-                f"{rate.texts / mine:,.0f}",
-                f"{rate.operations / mine / limit:.0%}",
-                f"{rate.peak['vecloom'] / 1e9:.1f}",
-                str(rate.halvings),
-                f"{rate.tokens / peer:,.0f}",
-                f"{rate.peak['sentence-transformers'] / 1e9:.1f}",
-                f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+        mine = rate.seconds["vecloom"]
+        for engine, seconds in rate.seconds.items():
+            middle = statistics.median(seconds)
+            ratios = [other / own for own, other in zip(mine, seconds, strict=True)]
+            rows.append(
+                (
+                    rate.key,
+                    f"{rate.tokens / rate.texts:.0f}",
+                    f"vecloom ({rate.attention})" if engine == "vecloom" else engine,
+                    f"{rate.tokens / middle:,.0f}",
+                    f"{rate.texts / middle:,.1f}",
+                    f"{rate.operations / middle / limit:.0%}",
+                    f"{rate.peak[engine] / 1e9:.1f}",
+                    ""
+                    if engine == "vecloom"
+                    else f"{statistics.median(ratios):.2f}x ({min(ratios):.2f} to {max(ratios):.2f})",
+                )
             )
-        )
-    return Table(heads, rows, (f"the device's matrix product: {limit / 1e12:.1f} TFLOP/s",))
+    halved = ", ".join(f"{rate.key} {rate.halvings}" for rate in rates if rate.halvings) or "none"
+    notes = (
+        f"the device's matrix product, measured: {limit / 1e12:.2f} TFLOP/s",
+        f"vecloom's token budget was halved for want of memory: {halved}",
+    )
+    return Table(heads, rows, notes)
 
 
 def main() -> None:
@@ -327,8 +367,8 @@ def main() -> None:
         f"{table(rates, limit).markdown()}\n- {workers}\n\n{chosen.device}, {precision}. {machine(_VERSIONS)}"
     )
     print(text)
-    if chosen.device != "cpu" and not chosen.tiny and not chosen.only:
-        write_section("gpu", text)
+    if not chosen.tiny and not chosen.only:
+        write_section("cpu" if chosen.device == "cpu" else "gpu", text)
 
 
 if __name__ == "__main__":

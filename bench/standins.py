@@ -108,6 +108,25 @@ def make_m3(folder: Path, **config: Any) -> Path:
     return folder
 
 
+def make_minilm(folder: Path, **config: Any) -> Path:
+    """all-MiniLM-L6-v2: a small BERT, as transformers writes it."""
+    from transformers import BertConfig, BertModel
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tokenizer(folder)
+    names = {name.strip("[]").lower() + "_token": name for name in SPECIALS}
+    _write(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **names})
+    sizes = {
+        "vocab_size": len(vocabulary()),
+        "hidden_size": WIDTH,
+        "intermediate_size": 96,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 256,
+    }
+    return _save(BertModel(BertConfig(**(sizes | config))), folder)
+
+
 def make_coderank(folder: Path, **config: Any) -> Path:
     """CodeRankEmbed: NomicBert as transformers writes it."""
     from transformers import NomicBertConfig, NomicBertModel

@@ -294,6 +294,8 @@ def test_status_in_json_and_for_a_person(vecloom: Vecloom, tree: Path) -> None:
         "unfinished",
         "sources",
         "models",
+        "runs",
+        "task",
         "chunk_tokens",
         "overlap",
         "bytes",
@@ -304,8 +306,10 @@ def test_status_in_json_and_for_a_person(vecloom: Vecloom, tree: Path) -> None:
     assert row["sources"] == {"project": [str(tree), points]}
     assert (row["incomplete"], row["writer"], row["chunk_tokens"], row["overlap"]) == ([], "", 256, 0)
     assert row["models"] == ["qdrant-minilm-onnx", "qdrant-minilm-attention", "qdrant-bm25"]
+    assert row["runs"] == dict(zip(row["models"], ["onnx, fp32", "onnx, fp32", "native, fp32"], strict=True))
     shown = vecloom("status").out
     assert f"{points} chunks" in shown and f"source project: {points} chunks of {tree}" in shown
+    assert f"vector bm25: {points} (qdrant-bm25: native, fp32)" in shown
     assert "writer: none" in shown
 
 

@@ -19,6 +19,7 @@ hub_id = "me/mine"
 kind = "dense"
 dim = 512
 pooling = "cls"
+max_tokens = 512
 """
 
 
@@ -126,7 +127,9 @@ def test_an_own_row_builds_a_spec(load: Load) -> None:
         ("[models.mine]\nkind = 'sparse'\ndim = 3", "a sparse vector has none"),
         ("[models.'a:b']\nkind = 'sparse'", "a key holds no ':'"),
         (OWN + "matryoshka_dims = [1024]", "more than dim = 512"),
-        (OWN + "max_tokens = 10\nrecommended_tokens = 20", "more than 10"),
+        (OWN + "recommended_tokens = 520", "more than 512"),
+        ("[models.mine]\ndim = 3\npooling = 'cls'", "models.mine.max_tokens is missing"),
+        ("[models.mine]\nkind = 'sparse'\nmax_tokens = 9", "models.mine.settings.head is missing"),
         (OWN + "files = ['../../x.json']", "does not stay in its folder"),
         (OWN + "aliases = ['bm42']", "'bm42' already means qdrant-minilm-attention"),
         ("[weights.folders]\nnobody = '/x'", "no model is called 'nobody'"),

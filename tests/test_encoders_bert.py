@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tiny_bert import HIDDEN, make_tiny_bert, reference
 from vecloom.encoders.bert import BertEncoder
 from vecloom.encoders.tokens import equal_length_batches, shared_tokenizer
 from vecloom.errors import ConfigError, EncodingError, WeightsError
-from vecloom.registry import ModelSpec, Registry
+from vecloom.registry import ModelSpec, Registry, Role
 from vecloom.types import SparseRows
 
 LIMIT = 20
@@ -49,8 +49,8 @@ TEXTS = (
 def rows(dim: int = HIDDEN, limit: int = LIMIT) -> tuple[ModelSpec, ModelSpec]:
     """The MiniLM rows as a user's config replaces them."""
     find = Registry().find
-    dense = replace(find("qdrant-minilm-onnx"), dim=dim, recommended_tokens=limit)
-    return dense, replace(find("qdrant-minilm-attention"), recommended_tokens=limit)
+    dense = replace(find("qdrant-minilm-onnx"), dim=dim, max_tokens=limit)
+    return dense, replace(find("qdrant-minilm-attention"), max_tokens=limit)
 
 
 def dense_of(encoder: BertEncoder, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -205,6 +205,26 @@ def test_sparse_queries_need_no_weights(tiny: Path, tmp_path: Path) -> None:
     (folder / "model.safetensors").unlink()
     found = BertEncoder(rows(), folder, tmp_path, threads=1).encode_queries(["open"], ["minilm-attention"])
     assert len(found["minilm-attention"]) == 1
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_a_task_picks_the_prompts_and_the_budget_counts_them(tiny: Path, cache: Path, backend: str) -> None:
+    prompts: Mapping[str, Mapping[Role, str]] = {
+        "find": {"query": "open: ", "document": "retry: "},
+        "ask": {"query": "run: ", "document": ""},
+    }
+    plain = BertEncoder([rows()[0]], tiny, cache, 1, backend)
+    spec = replace(rows()[0], prompts=prompts)
+    find, ask, first = (BertEncoder([spec], tiny, cache, 1, backend, task=t) for t in ("find", "ask", None))
+    given = ["the connection", "run"]
+    for encoder in (find, first):
+        assert np.array_equal(dense_of(encoder, given), dense_of(plain, [f"retry: {text}" for text in given]))
+        assert encoder.counter.specials == plain.counter.specials + 2
+    assert np.array_equal(dense_of(ask, given), dense_of(plain, given))
+    assert ask.counter.specials == plain.counter.specials
+    for encoder, prompt in ((find, "open: "), (ask, "run: ")):
+        asked, meant = encoder.encode_queries(given), plain.encode_queries([prompt + text for text in given])
+        assert np.array_equal(np.asarray(asked["qdrant-minilm"]), np.asarray(meant["qdrant-minilm"]))
 
 
 def test_prompts_of_a_row_precede_its_texts(tiny: Path, cache: Path, both: BertEncoder) -> None:

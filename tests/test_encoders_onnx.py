@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -86,6 +87,24 @@ def test_a_quantised_file_gives_a_text_the_same_in_any_company(folder: Path) -> 
     assert not np.array_equal(together, encoded(row(), folder))
 
 
+def test_inputs_of_other_names_are_told_apart_by_the_row(folder: Path, tmp_path: Path) -> None:
+    import onnx
+
+    shutil.copytree(folder, tmp_path / "named")
+    model = onnx.load(folder / "onnx" / "model.onnx")
+    for place in (model.graph.input, *(node.input for node in model.graph.node)):
+        for number, one in enumerate(place):
+            if isinstance(one, str):
+                place[number] = "tokens" if one == "input_ids" else one
+            elif one.name == "input_ids":
+                one.name = "tokens"
+    onnx.save(model, tmp_path / "named" / "onnx" / "model.onnx")
+    with pytest.raises(WeightsError, match=r"has an input 'tokens'; say .*inputs = { tokens = \"\.\.\.\" }"):
+        encoded(row(), tmp_path / "named")
+    named = encoded(row(inputs={"tokens": "input_ids"}), tmp_path / "named")
+    np.testing.assert_array_equal(named, encoded(row(), folder))
+
+
 def test_an_index_of_a_users_row(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(
         f'[models.mine]\nfolder = "{folder}"\nonnx_file = "onnx/model.onnx"\nbackends = ["onnx"]\n'
@@ -126,6 +145,6 @@ def test_what_is_wrong_is_said(folder: Path, tmp_path: Path) -> None:
 def write_row(place: Path, folder: Path, onnx_file: str, backends: str) -> None:
     (place / "config.toml").write_text(
         f'[models.mine]\nfolder = "{folder}"\nonnx_file = "{onnx_file}"\nbackends = {backends}\n'
-        f'dim = {HIDDEN}\npooling = "mean"\n',
+        f'dim = {HIDDEN}\npooling = "mean"\nmax_tokens = 64\n',
         "utf-8",
     )

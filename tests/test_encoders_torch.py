@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +26,7 @@ from numpy.typing import NDArray
 from tiny_bert import HIDDEN, make_tiny_bert
 from vecloom.encoders import transformer
 from vecloom.encoders.heads import DenseHead
+from vecloom.encoders.packed_attention import repeated_heads
 from vecloom.encoders.rows import prompts_of
 from vecloom.encoders.tokens import TokenRows
 from vecloom.encoders.torch_pass import TorchEncoder
@@ -246,7 +249,7 @@ def test_queries_of_learned_weights_weigh_like_documents(folders: Mapping[str, P
 
 def test_what_is_too_long_is_cut_and_counted(folders: Mapping[str, Path]) -> None:
     key = "jina-code-embeddings-1.5b"
-    spec = replace(tiny_row(key), recommended_tokens=40)
+    spec = replace(tiny_row(key), max_tokens=40)
     encoder = encoder_of(spec, folders[key])
     _, stats = encoder.encode_documents(["x" * 100, "open"])
     prompt = encoder.counter.specials
@@ -288,6 +291,103 @@ def test_nan_is_refused_with_the_text(folders: Mapping[str, Path], tmp_path: Pat
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(EncodingError, match="gives NaN or infinity, as for the text 'open"):
         encoder_of(tiny_row("nomic-coderank"), folder).encode_documents(["open the connection"])
+
+
+def test_nan_is_told_of_the_text_that_gives_it(folders: Mapping[str, Path], tmp_path: Path) -> None:
+    """One word's embedding is broken: the texts before it in the batch are not to blame."""
+    from safetensors.numpy import load_file, save_file
+    from tokenizers import Tokenizer
+
+    folder = tmp_path / "nan"
+    shutil.copytree(folders["nomic-coderank"], folder)
+    tensors = load_file(folder / "model.safetensors")
+    (words,) = (name for name in tensors if name.endswith("word_embeddings.weight"))
+    tensors[words][Tokenizer.from_file(str(folder / "tokenizer.json")).token_to_id("config")] = np.nan
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(EncodingError, match=r"as for the text 'the config'; .*models verify nomic-coderank"):
+        encoder_of(tiny_row("nomic-coderank"), folder).encode_documents(
+            ["open the connection", "the config", "run"]
+        )
+
+
+def test_heads_give_a_text_the_same_bits_in_any_company(folders: Mapping[str, Path]) -> None:
+    encoder = TorchEncoder(m3_rows(), folders["bge-m3"], "cpu", "fp32", threads=2)
+    together, _ = encoder.encode_documents(TEXTS)
+    sparse, matrices = together["bge-m3-sparse"], together["bge-m3-colbert"]
+    assert isinstance(sparse, SparseRows) and isinstance(matrices, list)
+    for row, text in enumerate(TEXTS):
+        alone, _ = encoder.encode_documents([text])
+        one, matrix = alone["bge-m3-sparse"], alone["bge-m3-colbert"]
+        assert isinstance(one, SparseRows) and isinstance(matrix, list)
+        assert [part.tolist() for part in one.row(0)] == [part.tolist() for part in sparse.row(row)]
+        np.testing.assert_array_equal(matrix[0], matrices[row])
+
+
+def test_rows_of_one_model_share_it_in_memory(folders: Mapping[str, Path]) -> None:
+    key = "jina-code-embeddings-1.5b"
+    one, other = (encoder_of(tiny_row(key), folders[key], task) for task in ("nl2code", "qa"))
+    assert one.model is other.model
+    one.encode_documents(["open"])
+    place = weakref.ref(one.model)
+    del one, other
+    gc.collect()
+    assert place() is None, "and nobody keeps it"
+
+
+def test_memory_that_a_head_lacks_halves_the_budget_too(
+    folders: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    spec = tiny_row("bge-m3")
+    expected = dense(encoder_of(spec, folders["bge-m3"]).encode_documents(TEXTS), spec)
+    encoder = encoder_of(spec, folders["bge-m3"])
+    add, failures = DenseHead.add, [True, True]
+
+    def scant(head: DenseHead, states: Any) -> None:
+        if failures:
+            failures.pop()
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        add(head, states)
+
+    monkeypatch.setattr(DenseHead, "add", scant)
+    before = encoder.model.budget.halvings
+    np.testing.assert_array_equal(dense(encoder.encode_documents(TEXTS), spec), expected)
+    assert encoder.model.budget.halvings == before + 2
+
+
+def test_grouped_heads_are_the_same_one_by_one() -> None:
+    """What devices without flash attention are given, against torch's own grouping."""
+    import torch
+
+    draw = torch.Generator().manual_seed(1)
+    query, key, value = (torch.randn(2, heads, 9, 16, generator=draw) for heads in (6, 2, 2))
+    attention = torch.nn.functional.scaled_dot_product_attention
+    grouped = attention(query, key, value, is_causal=True, enable_gqa=True)
+    repeated = attention(query, *repeated_heads(6, key, value, heads_at=1), is_causal=True)
+    torch.testing.assert_close(repeated, grouped)
+
+
+def test_a_text_without_a_token_is_refused(folders: Mapping[str, Path]) -> None:
+    key = "jina-code-embeddings-1.5b"
+    encoder = encoder_of(replace(tiny_row(key), prompts={}), folders[key])
+    with pytest.raises(EncodingError, match=r"the text '' has no token for jina-code-1\.5b"):
+        encoder.encode_documents(["open", ""])
+
+
+def test_a_config_that_lacks_a_size_is_told(folders: Mapping[str, Path], tmp_path: Path) -> None:
+    for said, problem in (
+        ({"model_type": "distilbert", "dim": 64}, "says no hidden_size"),
+        ({"model_type": "bert", "hidden_size": 64}, "says no max_position_embeddings"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(said))
+        with pytest.raises(WeightsError, match=problem):
+            encoder_of(replace(tiny_row("bge-m3"), key="mine"), tmp_path)
+    shutil.copytree(folders["nomic-coderank"], tmp_path / "wrong")
+    config = json.loads((tmp_path / "wrong" / "config.json").read_text())
+    (tmp_path / "wrong" / "config.json").write_text(json.dumps(config | {"intermediate_size": "wide"}))
+    with pytest.raises(WeightsError, match=r"config\.json is none of 'nomic_bert' \("):
+        encoder_of(tiny_row("nomic-coderank"), tmp_path / "wrong").encode_documents(["open"])
 
 
 def test_a_missing_tensor_is_named(folders: Mapping[str, Path], tmp_path: Path) -> None:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import multiprocessing
 import random
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from bench.standins import WIDTH
 
 from changing_tree import ChangingTree
+from commands import Commands
 from stored import contents
 from vecloom.config import Config
-from vecloom.encoders.backends import How
-from vecloom.errors import DeviceError, IndexMismatchError, UsageError
+from vecloom.encoders import backends
+from vecloom.encoders.backends import How, Runs, query_runs, runs_of
+from vecloom.errors import DeviceError, IndexMismatchError, MissingExtraError, UsageError
 from vecloom.index import Index
 from vecloom.pipeline import filling
-from vecloom.pipeline.manifest import Asked, load_manifest
+from vecloom.pipeline.manifest import Asked, load_manifest, record
 from vecloom.pipeline.report import Progress
+from vecloom.registry import Registry
 
 SEED = (
     "jina-code-embeddings-1.5b",
@@ -79,7 +87,10 @@ def test_models_that_do_not_fit_together_run_one_after_the_other(
     ]
 
 
-def test_any_number_of_workers_gives_the_same(tree: Path, tmp_path: Path, seed_config: Config) -> None:
+def test_any_number_of_workers_gives_the_same(
+    tree: Path, tmp_path: Path, seed_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filling, "WINDOW_TEXTS", 3)
     found = []
     for device in ("cpu", "cpu,cpu"):
         folder = tmp_path / device
@@ -92,6 +103,51 @@ def test_any_number_of_workers_gives_the_same(tree: Path, tmp_path: Path, seed_c
         assert found[1][point][0] == payload
         for name, vector in vectors.items():
             np.testing.assert_allclose(found[1][point][1][name], vector, atol=1e-5)
+
+
+def test_a_worker_that_dies_costs_an_index_run_nothing(
+    tree: Path, tmp_path: Path, seed_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = ["nomic-coderank", "bge-m3"]
+    with Index.create(tmp_path / "clean", models, how=ON_CPU, config=seed_config) as index:
+        index.add(tree)
+        clean = contents(index)
+    monkeypatch.setattr(filling, "WINDOW_TEXTS", 3)
+    killed: list[str] = []
+    said: list[str] = []
+
+    def kill_one(event: Progress) -> None:
+        assert event.step != "encode" or event.detail, "nothing is encoded for no vector"
+        if event.step == "encode" and event.done and not killed:
+            worker, *_ = multiprocessing.active_children()
+            worker.kill()
+            killed.append(worker.name)
+
+    how = How(device="cpu,cpu", precision="fp32")
+    with Index.create(tmp_path / "killed", models, how=how, config=seed_config, notice=said.append) as index:
+        index.add(tree, listener=kill_one)
+        found = contents(index)
+    assert killed and any("the worker on cpu died (signal SIGKILL)" in line for line in said)
+    assert found.keys() == clean.keys()
+    for point, (payload, vectors) in clean.items():
+        assert found[point][0] == payload
+        for name, vector in vectors.items():
+            np.testing.assert_allclose(found[point][1][name], vector, atol=1e-5)
+
+
+def test_the_commands_index_and_search_six_vectors(
+    tree: Path, tmp_path: Path, seed_environ: dict[str, str]
+) -> None:
+    vecloom = Commands(seed_environ, tmp_path)
+    done = vecloom.run("index", tree, "--models", ",".join(SEED), "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    found = vecloom.run("search", "retry the connection", "--json", "--limit", "5")
+    assert found.returncode == 0, found.stderr
+    hits = [json.loads(line) for line in found.stdout.splitlines()]
+    assert set().union(*(hit["legs"] for hit in hits)) == set(VECTORS)
+    status = json.loads(vecloom.run("status", "--json").stdout)
+    assert status["vectors"] == dict.fromkeys(VECTORS, status["points"])
+    assert status["runs"]["bge-m3"] == "torch, fp32"
 
 
 def test_heads_of_bge_m3_share_its_pass_and_are_searched(
@@ -108,6 +164,33 @@ def test_heads_of_bge_m3_share_its_pass_and_are_searched(
         with index._access.open("test") as store:
             matrix = next(store.scroll(vectors=["bge-m3-colbert"])).vectors["bge-m3-colbert"]
     assert matrix.shape[1] == WIDTH and matrix.shape[0] > 1
+
+
+def test_matrices_are_taken_over_from_equal_texts(tree: Path, tmp_path: Path, seed_config: Config) -> None:
+    (tmp_path / "copy").mkdir()
+    with Index.create(tmp_path / "index", ["bge-m3-colbert"], how=ON_CPU, config=seed_config) as index:
+        first = index.add(tree)
+        shutil.copytree(tree, tmp_path / "copy" / "tree")
+        second = index.add(tmp_path / "copy" / "tree", source="copy")
+        assert second.new == first.points and second.reused > 1
+        stored: dict[str, list[Any]] = {}
+        with index._access.open("test") as store:
+            for record in store.scroll(fields=["header", "text"], vectors=["bge-m3-colbert"]):
+                text = record.payload["header"] + record.payload["text"]
+                stored.setdefault(text, []).append(record.vectors["bge-m3-colbert"])
+    for one, *others in stored.values():
+        assert others
+        for other in others:
+            np.testing.assert_array_equal(one, other)
+
+
+def test_windows_end_at_a_sum_of_bytes_too() -> None:
+    sizes = np.array([50, 40, 30, 20, 10, 10])
+    backlog = filling.Backlog(np.zeros((6, 16), np.uint8), np.arange(7), sizes)
+    cut = [(task.number, len(task.groups), task.size) for task in backlog.windows(filling.WindowSize(3, 60))]
+    assert cut == [(0, 1, 50), (1, 1, 40), (2, 3, 60), (5, 1, 10)]
+    assert [len(task.groups) for task in backlog.windows(filling.WindowSize(2, 10**9))] == [2, 2, 2]
+    assert [len(task.groups) for task in backlog.windows(filling.WindowSize(9, 1))] == [1] * 6
 
 
 def test_a_cut_dimension_is_recorded_and_stored(tree: Path, tmp_path: Path, seed_config: Config) -> None:
@@ -178,4 +261,68 @@ def test_what_this_machine_lacks_is_said(tmp_path: Path, seed_config: Config) ->
     ):
         with pytest.raises(UsageError, match=said):
             Index.create(tmp_path / "index", models, how=how, config=seed_config)
+        with Index.create(tmp_path / "old", models, how=ON_CPU, config=seed_config):
+            pass
+        with pytest.raises(UsageError, match=said):
+            Index.prepare(tmp_path / "old", Asked(how=how), config=seed_config)
+        shutil.rmtree(tmp_path / "old")
     assert not (tmp_path / "index").exists()
+    for device, said in (
+        ("cuda", "none of qdrant-bm25 runs on cuda, only on a CPU"),
+        ("tpu", "no device is"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            Index.create(tmp_path / "index", ["bm25"], how=How(device=device), config=seed_config)
+
+
+def test_a_recorded_precision_that_this_machine_lacks_is_refused(tmp_path: Path, seed_config: Config) -> None:
+    with Index.create(tmp_path / "index", ["nomic-coderank"], how=ON_CPU, config=seed_config) as index:
+        (tmp_path / "note.md").write_text("# Note\n\nOpen the connection.\n", "utf-8")
+        (model,) = load_manifest(index.folder).models
+        record(index.folder, models=(replace(model, precision="fp16"),))
+        with pytest.raises(DeviceError, match=r"fp16 is slow .* made in fp16 needs --rebuild"):
+            index.add(tmp_path / "note.md")
+
+
+def test_a_gpu_without_bf16_is_told_and_given_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = Registry().find("nomic-coderank")
+    monkeypatch.setattr(backends, "devices_of", lambda asked: ("cuda:0",))
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "Tesla T4")
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (7, 5))
+    with pytest.raises(
+        DeviceError, match=r"cuda:0 \(Tesla T4\) does not compute in bf16; take --precision fp16"
+    ):
+        runs_of([spec], How(precision="bf16"))
+    assert runs_of([spec], How()) == [Runs("torch", "fp16")]
+    assert query_runs(spec, Runs("torch", "bf16"), "auto") == Runs("torch", "fp16")
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (9, 0))
+    assert runs_of([spec], How()) == [Runs("torch", "bf16")]
+    assert query_runs(spec, Runs("torch", "bf16"), "auto") == Runs("torch", "bf16")
+
+
+def test_a_backend_that_is_not_installed_is_told_before_anything_is_made(
+    tmp_path: Path, seed_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "find_spec", lambda module: None)
+    for model, how, said in (
+        ("nomic-coderank", ON_CPU, r'nomic-coderank needs .*pip install "vecloom\[torch\]"'),
+        ("minilm", How(backend="openvino"), r'qdrant-minilm-onnx needs .*pip install "vecloom\[openvino\]"'),
+    ):
+        with pytest.raises(MissingExtraError, match=said):
+            Index.create(tmp_path / "index", [model], how=how, config=seed_config)
+    assert not (tmp_path / "index").exists()
+
+
+def test_a_model_that_takes_the_budget_joins_an_index_and_cuts_nothing(
+    tmp_path: Path, seed_config: Config
+) -> None:
+    """MiniLM recommends 256 tokens and takes 512."""
+    (tmp_path / "long.txt").write_text("open the connection and retry\n" * 400, "utf-8")
+    asked = Asked(("nomic-coderank",), 512, how=ON_CPU)
+    with Index.prepare(tmp_path / "index", asked, config=seed_config) as index:
+        index.add(tmp_path / "long.txt")
+    asked = Asked(("nomic-coderank", "minilm"), how=ON_CPU)
+    with Index.prepare(tmp_path / "index", asked, config=seed_config) as index:
+        report = index.add(tmp_path / "long.txt")
+    assert report.encoded["qdrant-minilm"] > 1
+    assert report.cut["qdrant-minilm"].texts == 0

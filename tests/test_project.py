@@ -39,6 +39,7 @@ def test_the_public_names_are_these() -> None:
     assert sorted(vecloom.__all__) == [
         "Config",
         "Hit",
+        "How",
         "Index",
         "IndexReport",
         "IndexStatus",

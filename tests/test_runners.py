@@ -59,6 +59,23 @@ def unmakeable(device: str) -> Callable[[int], int]:
     raise WeightsError(f"no weights for {device}")
 
 
+def unforeseen(device: str) -> Callable[[int], float]:
+    """A stage with a mistake."""
+    return lambda number: number / 0
+
+
+def dying_on(bad: str, device: str) -> Callable[[int], int]:
+    """A stage that is killed by every window on one device, and takes its time on others."""
+
+    def stage(number: int) -> int:
+        if device == bad:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.2)
+        return 2 * number
+
+    return stage
+
+
 def stubborn(device: str) -> Callable[[float], float]:
     """A stage that takes as many seconds as the window says."""
 
@@ -134,6 +151,23 @@ def test_errors_of_a_stage_come_back_whole() -> None:
         pool.submit(1, 1)
         with pytest.raises(WeightsError, match="no weights for gpu"):
             pool.result()
+
+
+def test_an_error_that_nobody_foresaw_comes_back_with_its_cause() -> None:
+    with closing(Pool(unforeseen, ["gpu"], unheard)) as pool:
+        pool.submit(1, 1)
+        with pytest.raises(
+            EncodingError, match="on gpu: ZeroDivisionError: division by zero; what is stored"
+        ):
+            pool.result()
+
+
+def test_a_device_whose_workers_all_die_is_left_out() -> None:
+    said: list[str] = []
+    with closing(Pool(partial(dying_on, "bad"), ["good", "bad"], said.append)) as pool:
+        assert run_all(pool, range(20)) == {n: 2 * n for n in range(20)}
+    assert len(said) == 3
+    assert "the worker on bad died (signal SIGKILL) 3 times, and is not started again" in said[-1]
 
 
 def test_closing_waits_for_nobody() -> None:

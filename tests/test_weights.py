@@ -669,7 +669,7 @@ def test_the_text_to_paste_pins_the_row(config: Config, hub: Hub) -> None:
     text = row_text(SPEC, folder)
     assert text is not None
     config.file.write_text(
-        f"[models.tiny]\nhub_id = {REPO!r}\ndim = 4\npooling = 'mean'\n" + text.split("\n", 1)[1]
+        f"[models.tiny]\nhub_id = {REPO!r}\ndim = 4\npooling = 'mean'\nmax_tokens = 9\n{text}"
     )
     pinned = load_config(file=config.file, environ={}).registry().find("tiny")
     assert pinned.revision == commit

@@ -17,6 +17,7 @@ from vecloom.version import __version__
 
 if TYPE_CHECKING:
     from vecloom.config import Config, load_config
+    from vecloom.encoders.backends import How
     from vecloom.errors import VecloomError
     from vecloom.index import Index, IndexStatus, generate_sparse_vectors
     from vecloom.pipeline.report import IndexReport, Progress
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Config",
     "Hit",
+    "How",
     "Index",
     "IndexReport",
     "IndexStatus",
@@ -39,6 +41,7 @@ __all__ = [
 _HOMES = {
     "Config": "vecloom.config",
     "Hit": "vecloom.types",
+    "How": "vecloom.encoders.backends",
     "Index": "vecloom.index",
     "IndexReport": "vecloom.pipeline.report",
     "IndexStatus": "vecloom.index",

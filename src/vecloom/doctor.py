@@ -8,7 +8,9 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from vecloom.config import Config, load_config
@@ -49,6 +51,7 @@ def examine(config: Config | None = None) -> list[Finding]:
         Finding("vecloom", True, f"{__version__}, Python {platform.python_version()}, {platform.platform()}"),
         _attempt("packages", lambda: ", ".join(_versions())),
         Finding("processor", True, _processor()),
+        _attempt("extras", _extras),
         Finding("config", True, f"{config.file}{'' if config.file.is_file() else ' (none, defaults)'}"),
     ]
     findings += [
@@ -70,6 +73,22 @@ def _attempt(check: str, act: Callable[[], str]) -> Finding:
 def _versions() -> Iterator[str]:
     for package in _PACKAGES:
         yield f"{package} {importlib.metadata.version(package)}"
+
+
+def _extras() -> str:
+    """The optional backends that are installed, and the GPUs that PyTorch finds."""
+    found = []
+    if find_spec("torch") is not None:
+        from vecloom.encoders.backends import devices_of
+        from vecloom.encoders.transformer import import_torch
+
+        torch = import_torch()
+        names = [torch.cuda.get_device_name(device) for device in devices_of("auto") if device != "cpu"]
+        found.append(f"torch {torch.__version__} ({', '.join(names) or 'no CUDA device'})")
+    for package in ("transformers", "openvino"):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found.append(f"{package} {importlib.metadata.version(package)}")
+    return ", ".join(found) or 'none; pip install "vecloom[torch]" or "vecloom[openvino]" adds them'
 
 
 def _processor() -> str:

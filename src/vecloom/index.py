@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from vecloom.config import Config, load_config
-from vecloom.encoders.backends import ANYHOW, How, Runs, query_runs
+from vecloom.encoders.backends import ANYHOW, How, Runs, check_device, query_runs
 from vecloom.encoders.load import Pass
 from vecloom.engine import Engine
 from vecloom.errors import IndexFormatError, IndexMismatchError, UsageError
@@ -67,8 +67,9 @@ class IndexStatus:
     """What an index holds.
 
     ``vectors``: name -> how many of the ``points`` have it. ``incomplete``: names that some points lack.
-    ``unfinished``: sources that were not read to the end. ``sources``: name -> (root, points). ``writer``:
-    who indexes right now and how far that is.
+    ``unfinished``: sources that were not read to the end. ``sources``: name -> (root, points). ``runs``:
+    model -> the backend and precision that its vectors were computed with; ``task``: whose prompts documents
+    were given. ``writer``: who indexes right now and how far that is.
     """
 
     folder: str
@@ -78,6 +79,8 @@ class IndexStatus:
     unfinished: tuple[str, ...]
     sources: Mapping[str, tuple[str, int]]
     models: tuple[str, ...]
+    runs: Mapping[str, str]
+    task: str | None
     chunk_tokens: int
     overlap: int
     bytes: int
@@ -152,11 +155,13 @@ class Index:
         Raises:
             IndexFormatError: the folder holds none, or a newer version made it.
             IndexMismatchError: a model's row changed since it was made.
+            UsageError: no model of it runs on the device.
         """
         path = Path(folder).absolute()
         config = config or load_config()
         manifest = load_manifest(path)
-        manifest.specs(config.registry())
+        specs = manifest.specs(config.registry())
+        check_device(specs, [record.backend for record in manifest.models], device)
         return cls(path, config, manifest, notice, device)
 
     @classmethod
@@ -476,6 +481,8 @@ class Index:
             unfinished=manifest.unfinished,
             sources={name: (root, chunks.get(name, 0)) for name, root in manifest.sources.items()},
             models=self.models,
+            runs={record.name: f"{record.backend}, {record.precision}" for record in manifest.models},
+            task=manifest.task,
             chunk_tokens=manifest.chunk_tokens,
             overlap=manifest.overlap,
             bytes=allocated(self.folder),

@@ -68,7 +68,8 @@ class ModelSpec:
     ``recommended_tokens`` is what the model does well, ``max_tokens`` its hard limit, both with special
     tokens. ``prompts``: task -> role -> the exact string put before a text. ``shared_pass``: rows of one
     value come out of one forward. ``golden`` is what the document side gives. ``onnx_file``: the model as an
-    ONNX file of its own, where a user's row brings one; ``output``: which of its outputs is meant.
+    ONNX file of its own, where a user's row brings one; ``inputs``: its name of an input -> the usual one,
+    where they differ; ``output``: which of its outputs is meant.
     """
 
     key: str
@@ -95,6 +96,7 @@ class ModelSpec:
     shared_pass: str | None = None
     settings: Mapping[str, float | str] = field(default_factory=dict)
     onnx_file: str | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
     output: str | None = None
 
     @property
@@ -130,6 +132,8 @@ class ModelSpec:
                 backends=(),
             )
         )
+        # What is empty says nothing, and so a field that is added here later changes no hash of old.
+        said = {name: value for name, value in said.items() if value}
         canonical = json.dumps(said, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -226,9 +230,9 @@ _M3_FILES = (
     ModelFile("config.json"),
     ModelFile("tokenizer.json"),
     ModelFile("model.safetensors", torch="pytorch_model.bin"),
+    ModelFile("sparse_linear.safetensors", torch="sparse_linear.pt"),
+    ModelFile("colbert_linear.safetensors", torch="colbert_linear.pt"),
 )
-_M3_SPARSE = ModelFile("sparse_linear.safetensors", torch="sparse_linear.pt")
-_M3_COLBERT = ModelFile("colbert_linear.safetensors", torch="colbert_linear.pt")
 
 BUILTIN: tuple[ModelSpec, ...] = (
     ModelSpec(
@@ -290,7 +294,7 @@ BUILTIN: tuple[ModelSpec, ...] = (
         max_tokens=8192,
         licence="MIT",
         backends=("torch",),
-        files=(*_M3_FILES, _M3_SPARSE),
+        files=_M3_FILES,
         shared_pass="bge-m3",
         recommended_batch=32,
         settings={"head": "sparse_linear"},
@@ -305,7 +309,7 @@ BUILTIN: tuple[ModelSpec, ...] = (
         max_tokens=8192,
         licence="MIT",
         backends=("torch",),
-        files=(*_M3_FILES, _M3_COLBERT),
+        files=_M3_FILES,
         shared_pass="bge-m3",
         recommended_batch=32,
         settings={"head": "colbert_linear"},

@@ -11,10 +11,10 @@ import typer
 from vecloom.cli.options import (
     BackendOption,
     DeviceOption,
-    IndexOption,
     ModelsOption,
     OverlapOption,
     PrecisionOption,
+    TargetOption,
     TaskOption,
     TokensOption,
     names_of,
@@ -30,7 +30,7 @@ def index(
         typer.Argument(metavar="PATH...", readable=False, help="Folders, files, or a BEIR .jsonl file."),
     ] = None,
     *,
-    folder: IndexOption = None,
+    folder: TargetOption = None,
     source: Annotated[
         str | None, typer.Option("--source", metavar="NAME", help="Name of the source (one PATH only).")
     ] = None,
@@ -45,7 +45,11 @@ def index(
     device: DeviceOption = "auto",
     task: TaskOption = None,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Make the index anew; the old one answers until then.")
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="Make the index anew, as this machine runs models best; the old one answers until then.",
+        ),
     ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 where a file could not be read or decoded.")

@@ -34,9 +34,11 @@ def status(*, folder: IndexOption = None, json: JsonOption = False) -> None:
     for name, (root, chunks) in found.sources.items():
         state = ", not read to the end" if name in found.unfinished else ""
         write(f"source {one_line(name)}: {chunks:,} chunks of {one_line(root)}{state}")
-    for name, points in found.vectors.items():
+    for (name, points), (model, run) in zip(found.vectors.items(), found.runs.items(), strict=True):
         share = "" if points == found.points else f" of {found.points:,}, {points / found.points:.0%}"
-        write(f"vector {name}: {points:,}{share}")
+        write(f"vector {name}: {points:,}{share} ({model}: {run})")
+    if found.task is not None:
+        write(f"task: {found.task}")
     idle = "none; vecloom index goes on" if found.unfinished or found.incomplete else "none"
     write(f"writer: {one_line(found.writer) or idle}")
 

@@ -62,8 +62,8 @@ def show(model: ModelArgument, *, json: JsonOption = False) -> None:
     config = load_config()
     spec = config.registry().find(model)
     row = _row(spec)
-    cached = Weights(config).cached(spec) if spec.weights_id else None
-    row["here"] = str(cached) if cached else None  # the folder of its files
+    place = Weights(config).place(spec) if spec.weights_id else None
+    row["here"] = str(place) if place else None  # the folder of its files
     if json:
         write_json(row)
         return
@@ -96,9 +96,11 @@ def pull(
 def verify(model: ModelArgument, *, json: JsonOption = False) -> None:
     """Compare a model's files with its row: files, sha256, dimension, a golden vector.
 
-    Prints the row to paste into the config file where the row does not pin every file. Exits with 1 where
-    something differs.
+    Files that are not here are fetched. Prints what to paste into the config file where the row does not pin
+    every file. Exits with 1 where something differs.
     """
+    from json import dumps
+
     from vecloom.cli.output import say, write, write_json
     from vecloom.config import load_config
     from vecloom.weights import Weights
@@ -126,7 +128,10 @@ def verify(model: ModelArgument, *, json: JsonOption = False) -> None:
             mark = {True: "ok     ", False: "DIFFERS", None: "unknown"}[check.ok]
             write(f"{mark} {check.name}: {check.detail}")
     if place is not None and (text := row_text(spec, place)) is not None and not json:
-        write(f"the row does not pin every file; to pin what is here, add to {config.file}:\n\n{text}")
+        write(
+            f"the row does not pin every file; to pin what is here, put into {config.file}, in place of its "
+            f'"files" if it has some:\n\n[models.{dumps(spec.key)}]\n{text}'
+        )
     if any(check.ok is False for check in checks):
         raise typer.Exit(1)
 

@@ -19,7 +19,17 @@ IndexOption = Annotated[
         "--index",
         metavar="DIR",
         readable=False,
-        help="The index's folder. By default the one whose root encloses the working folder.",
+        help="The index's folder. By default the one around the working folder, else the only one.",
+    ),
+]
+# Where an index run writes: another default than where a search reads.
+TargetOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--index",
+        metavar="DIR",
+        readable=False,
+        help="The index's folder. By default the one that holds the PATH already, else a new one.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
@@ -73,12 +83,13 @@ def pairs_of(items: list[str], option: str) -> dict[str, tuple[str, ...]]:
     return pairs
 
 
-def open_index(folder: Path | None) -> Index:
-    """The index that ``--index`` names, or the one meant without it."""
+def open_index(folder: Path | None, device: str = "auto") -> Index:
+    """The index that ``--index`` names, or the one meant without it; ``device`` encodes its queries."""
     from vecloom.cli.output import say
     from vecloom.config import load_config
     from vecloom.index import Index
     from vecloom.locate import index_for_search
 
     config = load_config()
-    return Index.open(folder or index_for_search(config, Path.cwd()), config=config, notice=say)
+    place = folder or index_for_search(config, Path.cwd())
+    return Index.open(place, device=device, config=config, notice=say)

@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from vecloom.cli.options import IndexOption, JsonOption, TaskOption, names_of, open_index, pairs_of
+from vecloom.cli.options import (
+    DeviceOption,
+    IndexOption,
+    JsonOption,
+    TaskOption,
+    names_of,
+    open_index,
+    pairs_of,
+)
 from vecloom.fusion import FusionName
 
 
@@ -35,6 +43,7 @@ def search(
         int, typer.Option("--per-file", metavar="N", help="Chunks of one file before others' turn.")
     ] = 1,
     task: TaskOption = None,
+    device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
     """Search an index: every leg, fused.
@@ -45,7 +54,7 @@ def search(
     from vecloom.cli.output import hit_record, list_hits, say, write_json
 
     weights = {name: _number(values[-1], name) for name, values in pairs_of(weight or [], "--weight").items()}
-    index = open_index(folder)  # and not closed: see `vecloom.__main__`
+    index = open_index(folder, device)  # and not closed: see `vecloom.__main__`
     hits = index.search(
         query,
         limit,

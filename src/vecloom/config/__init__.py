@@ -17,6 +17,8 @@ config folder, and never looked for in an indexed tree:
     kind = "dense"
     dim = 512
     pooling = "mean"
+    normalise = true
+    max_tokens = 512                        # the most that the model takes of a text
 """
 
 from __future__ import annotations

@@ -56,6 +56,7 @@ class _ModelTable(_Table):
     shared_pass: Text | None = None
     settings: dict[Text, float | str] | None = None
     onnx_file: Text | None = None
+    inputs: dict[Text, Literal["input_ids", "attention_mask", "token_type_ids", "position_ids"]] | None = None
     output: Text | None = None
 
 
@@ -122,12 +123,13 @@ def _row(key: str, table: _ModelTable) -> ModelSpec:
     for name in ("aliases", "matryoshka_dims", "backends"):
         if name in given:
             given[name] = tuple(given[name])
+    under = next((row for row in BUILTIN if row.key.lower() == key.lower()), None)
     if table.files is not None:
         hashes = table.files if isinstance(table.files, dict) else dict.fromkeys(table.files)
-        given["files"] = tuple(ModelFile(name, sha256) for name, sha256 in hashes.items())
+        torch = {file.path: file.torch for file in under.files} if under else {}
+        given["files"] = tuple(ModelFile(name, sha256, torch.get(name)) for name, sha256 in hashes.items())
     if table.wheel is not None:
         given["wheel"] = Wheel(**table.wheel.model_dump())
-    under = next((row for row in BUILTIN if row.key.lower() == key.lower()), None)
     if under is None:
         return replace(_bare(key), **given)
     if table.model_fields_set & {"folder", "hub_id", "weights"}:
@@ -165,10 +167,14 @@ def _row_problems(rows: Mapping[str, ModelSpec]) -> Iterator[str]:
             yield f"{where}.dim is missing: a {row.kind} vector needs it"
         if row.kind == "dense" and row.pooling is None:
             yield f"{where}.pooling is missing: mean, cls or last"
+        if row.max_tokens is None and "native" not in row.backends:
+            yield f"{where}.max_tokens is missing: the most tokens of a text that the model takes"
         if row.dim is not None and max(row.matryoshka_dims, default=0) > row.dim:
             yield f"{where}.matryoshka_dims = {list(row.matryoshka_dims)}: more than dim = {row.dim}"
         if row.max_tokens is not None and (row.recommended_tokens or 0) > row.max_tokens:
             yield f"{where}.recommended_tokens = {row.recommended_tokens}: more than {row.max_tokens}"
+        if row.kind != "dense" and row.backends == ("torch",) and "head" not in row.settings:
+            yield f"{where}.settings.head is missing: the file of the {row.kind} vector's linear map"
         if row.onnx_file is not None and row.backends != ("onnx",):
             yield f'{where}.onnx_file: such a row runs on onnx alone: backends = ["onnx"]'
         if row.onnx_file is not None and row.kind != "dense":

@@ -1,7 +1,7 @@
 """The models: texts to named vectors.
 
 An encoder is one *pass*: it may give several named vectors (MiniLM dense and BM42 come out of one
-forward). Which encoders serve a choice of rows is `vecloom.encoders.load.load_encoders`.
+forward). Which encoders serve a choice of rows is `vecloom.encoders.load.passes_of`.
 """
 
 from __future__ import annotations

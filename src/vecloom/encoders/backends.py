@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Literal, TypeAlias, cast, get_args
 
 from vecloom.encoders.transformer import import_torch
-from vecloom.errors import DeviceError, UsageError
+from vecloom.errors import DeviceError, MissingExtraError, UsageError
 from vecloom.registry import ModelSpec
 
 Backend: TypeAlias = Literal["native", "onnx", "openvino", "torch"]
@@ -21,6 +22,9 @@ _PRECISIONS: dict[str, tuple[Precision, ...]] = {
     "openvino": ("fp32", "bf16"),
     "torch": ("fp32", "bf16", "fp16"),
 }
+
+#: Extra of the package -> the modules that it brings.
+_EXTRAS: dict[str, tuple[str, ...]] = {"torch": ("torch", "transformers"), "openvino": ("openvino",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,9 @@ def runs_of(specs: Sequence[ModelSpec], how: How) -> list[Runs]:
     """How each row is run: as asked where it offers that, else in its own first way.
 
     Raises:
-        UsageError: no such backend, precision or task, or none of the rows has it.
+        UsageError: no such backend, precision, device or task, or none of the rows has it.
         DeviceError: the device that is asked for is not there, or lacks the precision.
+        MissingExtraError: a backend is not installed.
     """
     backends = [_backend(spec, how.backend) for spec in specs]
     if how.backend is not None and how.backend not in backends:
@@ -61,6 +66,10 @@ def runs_of(specs: Sequence[ModelSpec], how: How) -> list[Runs]:
     if how.task is not None and not any(how.task in spec.prompts for spec in specs):
         tasks = ", ".join(dict.fromkeys(task for spec in specs for task in spec.prompts)) or "none"
         raise UsageError(f"none of {_keys(specs)} knows the task {how.task!r}; there are {tasks}")
+    check_device(specs, backends, how.device)
+    for spec, backend in zip(specs, backends, strict=True):
+        if any(find_spec(module) is None for module in _EXTRAS.get(backend, ())):
+            raise MissingExtraError(spec.key, backend)
     precisions = [_precision(backend, how) for backend in backends]
     if how.precision is not None and how.precision not in precisions:
         raise UsageError(
@@ -68,6 +77,21 @@ def runs_of(specs: Sequence[ModelSpec], how: How) -> list[Runs]:
             "another --backend may (vecloom models show)"
         )
     return [Runs(backend, precision) for backend, precision in zip(backends, precisions, strict=True)]
+
+
+def check_device(specs: Sequence[ModelSpec], backends: Sequence[Backend], asked: str) -> None:
+    """Refuse a device that means nothing, or that no row would use.
+
+    Raises:
+        UsageError: it is so.
+    """
+    named = () if asked == "auto" else _named(asked)
+    movable = (
+        backend == "torch" or spec.onnx_file is not None
+        for spec, backend in zip(specs, backends, strict=True)
+    )
+    if any(name != "cpu" for name in named) and not any(movable):
+        raise UsageError(f"none of {_keys(specs)} runs on {asked}, only on a CPU; leave --device out")
 
 
 def precisions_of(backend: Backend) -> tuple[Precision, ...]:
@@ -92,7 +116,9 @@ def _precision(backend: Backend, how: How) -> Precision:
         if precision == how.precision:
             if backend == "torch":
                 for device in devices_of(how.device):
-                    _require(device, precision)
+                    require(device, precision)
+            if backend == "openvino" and precision == "bf16":
+                _require_bf16_of_openvino()
             return precision
     if backend == "torch" and how.precision is None:
         return best_precision(devices_of(how.device))
@@ -102,11 +128,13 @@ def _precision(backend: Backend, how: How) -> Precision:
 def query_runs(spec: ModelSpec, run: Runs, device: str) -> Runs:
     """How queries are encoded against vectors that ``run`` gave, on this machine.
 
-    In float32 on a CPU whatever the documents were encoded in, because a single text takes no time; and by
-    onnxruntime where the row offers that, because OpenVINO takes seconds to begin.
+    In float32 on a CPU whatever the documents were encoded in, because a single text takes no time, and in
+    what a GPU has; by onnxruntime where the row offers that, because OpenVINO takes seconds to begin.
     """
-    if run.backend == "torch" and "cpu" in devices_of(device):
-        return Runs("torch", "fp32")
+    if run.backend == "torch":
+        first = devices_of(device)[0]
+        if first == "cpu" or (run.precision == "bf16" and not _has_bf16(first)):
+            return Runs("torch", best_precision([first]))
     if run.backend == "openvino" and "onnx" in spec.backends:
         return Runs("onnx", "fp32")
     return run
@@ -129,9 +157,7 @@ def devices_of(asked: str) -> tuple[str, ...]:
         return everyone or ("cpu",)
     if asked == "cuda" and everyone:
         return everyone
-    named = tuple(name.strip() for name in asked.split(","))
-    if asked != "cuda" and not all(name == "cpu" or _is_cuda(name) for name in named):
-        raise UsageError(f"no device is called {asked!r}; name auto, cpu, cuda, or cuda:0,cuda:1 and so on")
+    named = _named(asked)
     missing = [name for name in named if name != "cpu" and name not in everyone]
     if missing:
         raise DeviceError(
@@ -148,9 +174,7 @@ def onnx_devices_of(asked: str) -> tuple[str, ...]:
         DeviceError: this build of onnxruntime has no CUDA.
         UsageError: the name means no device.
     """
-    named = tuple(name.strip() for name in ("cuda:0" if asked == "cuda" else asked).split(","))
-    if not all(name == "cpu" or _is_cuda(name) for name in named):
-        raise UsageError(f"no device is called {asked!r}; name auto, cpu, cuda, or cuda:0,cuda:1 and so on")
+    named = tuple("cuda:0" if name == "cuda" else name for name in _named(asked))
     import onnxruntime
 
     if any(map(_is_cuda, named)) and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
@@ -163,6 +187,14 @@ def memory_of(device: str) -> int:
     if device == "cpu":
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 8 << 30
     return int(import_torch().cuda.get_device_properties(device).total_memory)
+
+
+def _named(asked: str) -> tuple[str, ...]:
+    """``cuda:0,cuda:1`` as names; ``cpu`` and ``cuda`` are one each."""
+    named = tuple(name.strip() for name in asked.split(","))
+    if asked != "cuda" and not all(name == "cpu" or _is_cuda(name) for name in named):
+        raise UsageError(f"no device is called {asked!r}; name auto, cpu, cuda, or cuda:0,cuda:1 and so on")
+    return named
 
 
 def _is_cuda(name: str) -> bool:
@@ -182,9 +214,27 @@ def _has_bf16(device: str) -> bool:
     return bool(import_torch().cuda.get_device_capability(device) >= (8, 0))
 
 
-def _require(device: str, precision: Precision) -> None:
+def require(device: str, precision: Precision) -> None:
+    """Refuse a precision that a device has not, or only imitates.
+
+    Raises:
+        DeviceError: it has not.
+    """
     if device != "cpu" and precision == "bf16" and not _has_bf16(device):
         name = import_torch().cuda.get_device_name(device)
-        raise DeviceError(f"{device} ({name}) does not compute in bf16; take --precision fp16")
+        raise DeviceError(
+            f"{device} ({name}) does not compute in bf16; take --precision fp16 (an index that was made in "
+            "bf16 needs --rebuild for that), or another --device"
+        )
     if device == "cpu" and precision == "fp16":
-        raise DeviceError("fp16 is slow and inexact on a CPU; take --precision bf16 or fp32")
+        raise DeviceError(
+            "fp16 is slow and inexact on a CPU; take --precision bf16 or fp32 (an index that was made in "
+            "fp16 needs --rebuild for that), or another --device"
+        )
+
+
+def _require_bf16_of_openvino() -> None:
+    import openvino
+
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise DeviceError("this processor does not compute in bf16; take --precision fp32")

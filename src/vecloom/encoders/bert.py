@@ -13,7 +13,7 @@ from vecloom.encoders.bert_graph import BertOutputs
 from vecloom.encoders.bert_model import BertModel, Forward
 from vecloom.encoders.bm42 import Bm42Words
 from vecloom.encoders.counters import WordPieceCounter
-from vecloom.encoders.rows import check_dim, prompts_of, sized
+from vecloom.encoders.rows import check_dim, limit_of, prompts_of, sized, with_prompt
 from vecloom.encoders.terms import stack_rows
 from vecloom.errors import ConfigError
 from vecloom.registry import ModelSpec, Role
@@ -23,9 +23,9 @@ from vecloom.types import SparseRows, TokenCounter, Vectors
 class BertEncoder:
     """Rows that share one BERT: dense rows are its pooled output, sparse rows are BM42 over its attention.
 
-    Texts are cut at the rows' recommended length. Batches hold texts of one token length, so nothing is
-    padded; ``threads`` batches run at a time. The model is opened on first use, and only for what is asked:
-    a sparse query needs the tokenizer alone.
+    Texts are cut at the rows' hard limit and the model's own. Batches hold texts of one token length, so
+    nothing is padded; ``threads`` batches run at a time. The model is opened on first use, and only for what
+    is asked: a sparse query needs the tokenizer alone.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class BertEncoder:
         threads: int,
         backend: str = "onnx",
         precision: str = "fp32",
+        task: str | None = None,
     ) -> None:
         """``folder`` holds the files that the rows share; of them only ``config.json`` is read here.
 
@@ -46,17 +47,18 @@ class BertEncoder:
         """
         self.names = tuple(spec.vector_name for spec in specs)
         self._specs = {spec.vector_name: spec for spec in specs}
-        self._prompts = prompts_of(specs)
+        self._prompts = prompts_of(specs, task)
         self._path = folder / "tokenizer.json"
-        limit = min(spec.recommended_tokens or spec.max_tokens or 512 for spec in specs)
-        self._model = BertModel(folder, limit, _outputs(specs), cache_dir, threads, backend, precision)
+        self._model = BertModel(
+            folder, limit_of(specs), _outputs(specs), cache_dir, threads, backend, precision
+        )
         for spec in specs:
             check_dim(spec, self._model.shape.hidden)
 
     @cached_property
     def counter(self) -> TokenCounter:
-        """Counts the model's word pieces."""
-        return WordPieceCounter(self._path)
+        """Counts the model's word pieces; the documents' prompt counts among the special tokens."""
+        return with_prompt(WordPieceCounter(self._path), self._prompts)
 
     @cached_property
     def _words(self) -> Mapping[str, Bm42Words]:

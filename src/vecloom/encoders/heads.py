@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecloom.encoders.tokens import TokenRows
-from vecloom.encoders.transformer import States
+from vecloom.encoders.transformer import LEAST_ROWS, States
 from vecloom.registry import ModelSpec
 from vecloom.types import SparseRows, Vectors
 
@@ -92,7 +92,7 @@ class SparseHead:
 
     def add(self, states: States) -> None:
         """Take a batch."""
-        self._parts.append(self._linear(states.hidden.float())[:, 0].relu())
+        self._parts.append(_mapped(self._linear, states.hidden)[:, 0].relu())
         self._texts.append(states.texts)
 
     def vectors(self) -> SparseRows:
@@ -127,7 +127,7 @@ class MultivectorHead:
         """Take a batch, and fetch its vectors: there are too many to leave them on the device."""
         import torch
 
-        mapped = torch.nn.functional.normalize(self._linear(states.hidden.float())).cpu().numpy()
+        mapped = torch.nn.functional.normalize(_mapped(self._linear, states.hidden)).cpu().numpy()
         bounds = np.concatenate([[0], np.cumsum(states.lengths)]).tolist()
         for text, (start, end) in zip(states.texts.tolist(), pairwise(bounds), strict=True):
             self._found[text] = mapped[start + 1 : end].copy()
@@ -135,3 +135,12 @@ class MultivectorHead:
     def vectors(self) -> list[NDArray[np.float32]]:
         """Float32 [tokens - 1, dim] of each text."""
         return self._found
+
+
+def _mapped(linear: torch.nn.Linear, hidden: Tensor) -> Tensor:
+    """The linear map of each row in float32, the same to the last bit beside any number of other rows."""
+    import torch
+
+    filling = max(0, LEAST_ROWS - len(hidden)) if hidden.device.type == "cpu" else 0
+    mapped: Tensor = linear(torch.nn.functional.pad(hidden.float(), (0, 0, 0, filling)))
+    return mapped[: len(hidden)]

@@ -8,10 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vecloom.encoders import Encoder
-from vecloom.encoders.backends import Backend, Precision, Runs, devices_of, memory_of, onnx_devices_of
+from vecloom.encoders.backends import (
+    Backend,
+    Precision,
+    Runs,
+    devices_of,
+    memory_of,
+    onnx_devices_of,
+    require,
+)
 from vecloom.encoders.bert import BertEncoder
 from vecloom.encoders.bm25 import Bm25Encoder
 from vecloom.encoders.tensors import TensorFile
+from vecloom.errors import WeightsError
 from vecloom.registry import ModelSpec
 
 _BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
@@ -74,7 +83,7 @@ class Pass:
             place = device or self.devices[0]
             return OnnxEncoder(self.specs[0], self.folder, place, self.threads, self.task)
         return BertEncoder(
-            self.specs, self.folder, self.cache_dir, self.threads, self.backend, self.precision
+            self.specs, self.folder, self.cache_dir, self.threads, self.backend, self.precision, self.task
         )
 
 
@@ -95,7 +104,7 @@ def passes_of(
 
     Raises:
         WeightsError: a model's files cannot be had.
-        DeviceError: the device that is asked for is not there.
+        DeviceError: the device that is asked for is not there, or lacks a row's precision.
         MissingExtraError: a backend is not installed.
     """
     grouped: dict[object, list[tuple[ModelSpec, Runs]]] = {}
@@ -107,7 +116,7 @@ def passes_of(
         passes.append(
             Pass(
                 specs=tuple(spec for spec, _ in pairs),
-                folder=None if run.backend == "native" else [folder_of(spec) for spec, _ in pairs][-1],
+                folder=None if run.backend == "native" else _folder([spec for spec, _ in pairs], folder_of),
                 backend=run.backend,
                 precision=run.precision,
                 devices=_devices(first, run, device),
@@ -119,10 +128,22 @@ def passes_of(
     return passes
 
 
+def _folder(specs: Sequence[ModelSpec], folder_of: Callable[[ModelSpec], Path]) -> Path:
+    """The one folder that holds the files of rows that share a pass."""
+    folders = {folder_of(spec): spec.key for spec in specs}
+    if len(folders) > 1:
+        places = "; ".join(f"those of {key} in {folder}" for folder, key in folders.items())
+        raise WeightsError(f"rows of one pass have different files ({places}); name the same in each row")
+    return next(iter(folders))
+
+
 def _devices(spec: ModelSpec, run: Runs, asked: str) -> tuple[str, ...]:
     """PyTorch runs where it is best; a user's ONNX file on other devices than the CPU only when asked."""
     if run.backend == "torch":
-        return devices_of(asked)
+        devices = devices_of(asked)
+        for device in devices:  # an index may have been made on another machine
+            require(device, run.precision)
+        return devices
     if spec.onnx_file is not None and asked not in ("auto", "cpu"):
         return onnx_devices_of(asked)
     return ("cpu",)
@@ -147,4 +168,4 @@ def _room(devices: Sequence[str]) -> float:
 
 
 def _pass_of(spec: ModelSpec) -> object:
-    return spec.shared_pass or spec.key, spec.weights or spec.hub_id, spec.recommended_tokens, spec.max_tokens
+    return spec.shared_pass or spec.key, spec.weights or spec.hub_id, spec.onnx_file, spec.max_tokens

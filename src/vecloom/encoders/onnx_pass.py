@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from vecloom.encoders import PassStats, TermRows
 from vecloom.encoders.counters import load_counter
-from vecloom.encoders.rows import prompts_of, sized
+from vecloom.encoders.rows import limit_of, prompts_of, sized, with_prompt
 from vecloom.encoders.tokens import FileTokenizer, TokenRows, shared_tokenizer
-from vecloom.errors import EncodingError, WeightsError
+from vecloom.errors import DeviceError, EncodingError, WeightsError
 from vecloom.registry import ModelSpec, Role
 from vecloom.types import TokenCounter, Vectors
 
@@ -29,7 +29,7 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 class OnnxEncoder:
-    """One dense row over an ONNX file with inputs of BERT's names.
+    """One dense row over an ONNX file with BERT's inputs, by whatever names the row says.
 
     The output is the row's ``output`` or the file's first: [batch, tokens, hidden], pooled as the row says,
     or [batch, dim] as it is. One text a run, because a quantised model scales by all that it is given at
@@ -46,15 +46,12 @@ class OnnxEncoder:
         self._device = device
         self._threads = threads if device == "cpu" else 1
         self._prompts = prompts_of([spec], task)
-        self._limit = spec.recommended_tokens or spec.max_tokens or 512
+        self._limit = limit_of([spec])
 
     @cached_property
     def counter(self) -> TokenCounter:
         """Counts the model's own tokens; the documents' prompt counts among the special ones."""
-        counter = load_counter(self._folder / "tokenizer.json")
-        if prompt := self._prompts.get("document"):
-            counter.specials += counter.counts([prompt])[0]
-        return counter
+        return with_prompt(load_counter(self._folder / "tokenizer.json"), self._prompts)
 
     @cached_property
     def _tokenizer(self) -> FileTokenizer:
@@ -73,13 +70,18 @@ class OnnxEncoder:
         path = self._folder / str(self._spec.onnx_file)
         places: list[Any] = [(provider, {"device_id": int(number or 0)}) if kind == "cuda" else provider]
         try:
-            session = onnxruntime.InferenceSession(path, options, providers=places)
+            session = onnxruntime.InferenceSession(path, options, providers=places, enable_fallback=0)
         except Exception as error:
             said = " ".join(str(error).split())[:200]
             raise WeightsError(f"{str(path)!r} cannot be loaded: {said}") from error
-        unknown = [one.name for one in session.get_inputs() if one.name not in _INPUTS]
+        if provider not in session.get_providers():
+            raise DeviceError(f"onnxruntime cannot run on {self._device} here; take --device cpu")
+        unknown = [one.name for one in session.get_inputs() if self._usual(one.name) not in _INPUTS]
         if unknown:
-            raise WeightsError(f"{str(path)!r} has an input {unknown[0]!r}; known are {', '.join(_INPUTS)}")
+            raise WeightsError(
+                f"{str(path)!r} has an input {unknown[0]!r}; say in the row which of {', '.join(_INPUTS)} it "
+                f'is: inputs = {{ {unknown[0]} = "..." }}'
+            )
         outputs = [one.name for one in session.get_outputs()]
         if self._spec.output not in (None, *outputs):
             raise WeightsError(
@@ -127,7 +129,8 @@ class OnnxEncoder:
         if len(bad):
             raise EncodingError(
                 f"the model in {str(self._folder)!r} gives NaN or infinity, as for the text "
-                f"{texts[int(bad[0])][:60]!r}; check its files: vecloom models verify"
+                f"{texts[int(bad[0])][:60]!r}; check its files: vecloom models verify "
+                f"{self._spec.key}"
             )
         return rows, {self._spec.vector_name: vectors}
 
@@ -147,11 +150,15 @@ class OnnxEncoder:
                 "token_type_ids": np.zeros_like(ids),
                 "position_ids": np.arange(ids.shape[1])[None],
             }
-            inputs = {name: values[name].astype(kind) for name, kind in given.items()}
+            inputs = {name: values[self._usual(name)].astype(kind) for name, kind in given.items()}
             return self._pool(np.asarray(session.run(wanted, inputs)[0], dtype=np.float32))
 
         with ThreadPoolExecutor(self._threads, thread_name_prefix="vecloom-onnx") as pool:
             yield from pool.map(run, range(len(rows.lengths)))
+
+    def _usual(self, name: str) -> str:
+        """The usual name of an input of the file."""
+        return self._spec.inputs.get(name, name)
 
     def _pool(self, output: NDArray[np.float32]) -> NDArray[np.float32]:
         pooled = output

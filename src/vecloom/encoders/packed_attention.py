@@ -87,6 +87,11 @@ def _by_length(rows: Sequence[Tensor], layout: Layout, causal: bool, scaling: fl
 
     query, key, _ = rows
     grouped = query.shape[1] != key.shape[1]
+    if grouped and query.device.type != "cpu":
+        # There only flash attention takes grouped heads, which older devices and float32 have not: the
+        # memory-efficient kernel takes them one by one, else all scores would be written out.
+        rows = [query, *repeated_heads(query.shape[1], *rows[1:], heads_at=1)]
+        grouped = False
     out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
     for start, count, length in layout.runs:
         end = start + count * length
@@ -96,6 +101,11 @@ def _by_length(rows: Sequence[Tensor], layout: Layout, causal: bool, scaling: fl
         )
         out[start:end].unflatten(0, (count, length)).copy_(found.transpose(1, 2))
     return out
+
+
+def repeated_heads(heads: int, *parts: Tensor, heads_at: int) -> list[Tensor]:
+    """Keys and values of fewer heads than the queries', each as often as it is asked."""
+    return [part.repeat_interleave(heads // part.shape[heads_at], heads_at) for part in parts]
 
 
 def _varlen(rows: Sequence[Tensor], layout: Layout, causal: bool, scaling: float | None) -> Tensor:
@@ -116,8 +126,10 @@ def _varlen(rows: Sequence[Tensor], layout: Layout, causal: bool, scaling: float
     )
 
 
-def has_varlen(device: torch.device, dtype: torch.dtype) -> bool:
+def has_varlen(device: torch.device, dtype: torch.dtype, heads: tuple[int, int], size: int) -> bool:
     """Whether torch's variable-length attention works here: tried once, against the other way.
+
+    ``heads``: of queries, and of keys and values; ``size``: of a head.
 
     It is young, and its needs (device, precision, build of torch) are its own to know.
     """
@@ -130,8 +142,8 @@ def has_varlen(device: torch.device, dtype: torch.dtype) -> bool:
     layout = Layout(runs_of(lengths), max(lengths), bounds)
     draw = torch.Generator(device=device).manual_seed(0)
     rows = [
-        torch.randn(sum(lengths), heads, 64, dtype=dtype, device=device, generator=draw)
-        for heads in (4, 2, 2)
+        torch.randn(sum(lengths), count, size, dtype=dtype, device=device, generator=draw)
+        for count in (heads[0], heads[1], heads[1])
     ]
     try:
         one = _varlen(rows, layout, True, None)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from vecloom.errors import ConfigError, EncodingError
 from vecloom.registry import ModelSpec, Role
+from vecloom.types import TokenCounter
 
 
 def prompts_of(specs: Sequence[ModelSpec], task: str | None = None) -> Mapping[Role, str]:
@@ -26,6 +27,19 @@ def prompts_of(specs: Sequence[ModelSpec], task: str | None = None) -> Mapping[R
     if task is not None and task in first.prompts:
         return first.prompts[task]
     return next(iter(first.prompts.values()), {})
+
+
+def limit_of(specs: Sequence[ModelSpec], positions: int | None = None) -> int:
+    """Tokens beyond which rows of one pass cut a text: the least of their hard limits and the model's own."""
+    limits = [*(spec.max_tokens for spec in specs), positions]
+    return min((limit for limit in limits if limit), default=512)
+
+
+def with_prompt(counter: TokenCounter, prompts: Mapping[Role, str]) -> TokenCounter:
+    """The counter, with the documents' prompt among the special tokens: every text has it."""
+    if prompt := prompts.get("document"):
+        counter.specials += counter.counts([prompt])[0]
+    return counter
 
 
 def check_dim(spec: ModelSpec, hidden: int) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from vecloom.encoders import PassStats, TermRows
 from vecloom.encoders.counters import load_counter
 from vecloom.encoders.heads import DenseHead, Head, MultivectorHead, SparseHead
-from vecloom.encoders.rows import check_dim, prompts_of
+from vecloom.encoders.rows import check_dim, limit_of, prompts_of, with_prompt
 from vecloom.encoders.tokens import FileTokenizer, TokenRows, shared_tokenizer
-from vecloom.encoders.transformer import Transformer
+from vecloom.encoders.transformer import import_torch, shared_transformer
 from vecloom.errors import EncodingError
 from vecloom.registry import ModelSpec, Role
 from vecloom.types import SparseRows, TokenCounter, Vectors
@@ -23,7 +23,7 @@ _WITHOUT_WEIGHT = ("<s>", "</s>", "<pad>", "<unk>")
 class TorchEncoder:
     """Rows that share one transformer: dense ones pool its last layer, others have heads of their own.
 
-    Texts are cut at the rows' recommended length, prompt and special tokens included.
+    Texts are cut at the rows' hard limit and the model's own, prompt and special tokens included.
     """
 
     def __init__(
@@ -46,19 +46,15 @@ class TorchEncoder:
         self._specs = {spec.vector_name: spec for spec in specs}
         self._prompts = prompts_of(specs, task)
         self._folder = folder
-        self.model = Transformer(folder, device, precision, threads)
-        limits = [spec.recommended_tokens or spec.max_tokens for spec in specs]
-        self._limit = min(filter(None, (*limits, self.model.longest)), default=512)
+        self.model = shared_transformer(folder, device, precision, threads)
+        self._limit = limit_of(specs, self.model.longest)
         for spec in specs:
             check_dim(spec, self.model.hidden_size)
 
     @cached_property
     def counter(self) -> TokenCounter:
         """Counts the model's own tokens; the documents' prompt counts among the special ones."""
-        counter = load_counter(self._folder / "tokenizer.json")
-        if prompt := self._prompts.get("document"):
-            counter.specials += counter.counts([prompt])[0]
-        return counter
+        return with_prompt(load_counter(self._folder / "tokenizer.json"), self._prompts)
 
     @cached_property
     def _tokenizer(self) -> FileTokenizer:
@@ -105,7 +101,13 @@ class TorchEncoder:
 
     def _tokenized(self, texts: Sequence[str], role: Role) -> TokenRows:
         prompt = self._prompts.get(role, "")
-        return self._tokenizer.rows([prompt + text for text in texts] if prompt else texts)
+        rows = self._tokenizer.rows([prompt + text for text in texts] if prompt else texts)
+        if not rows.lengths.all():
+            text = texts[int(rows.lengths.argmin())]
+            raise EncodingError(
+                f"the text {text[:60]!r} has no token for {', '.join(self.names)}; leave it out"
+            )
+        return rows
 
     def _wanted(self, names: Sequence[str] | None) -> list[str]:
         return [name for name in self.names if names is None or name in names]
@@ -114,19 +116,35 @@ class TorchEncoder:
         self, texts: Sequence[str], names: Sequence[str] | None, role: Role
     ) -> tuple[TokenRows, dict[str, Vectors]]:
         rows = self._tokenized(texts, role)
+        while True:
+            try:
+                return rows, self._vectors(rows, texts, names, role)
+            except import_torch().OutOfMemoryError:  # what the heads make of a batch takes memory too
+                if not self.model.budget.failed():
+                    raise EncodingError(
+                        f"what {', '.join(self._wanted(names))} gives does not fit the memory of "
+                        f"{self.model.device}; make smaller chunks (--chunk-tokens), or take another --device"
+                    ) from None
+
+    def _vectors(
+        self, rows: TokenRows, texts: Sequence[str], names: Sequence[str] | None, role: Role
+    ) -> dict[str, Vectors]:
         heads = {name: self._head(self._specs[name], rows) for name in self._wanted(names)}
-        sound = []  # on the device, one truth a batch: asking for it at once would wait for the batch
+        checks = []  # on the device: asking for an answer at once would wait for the batch
         for states in self.model.states(rows, awaited=role == "query"):
             for head in heads.values():
                 head.add(states)
-            sound.append((states.texts[0], states.hidden.isfinite().all()))
-        for text, fine in sound:
-            if not fine:
+            bad = ~states.hidden.isfinite().all(dim=1)
+            checks.append((states.texts, states.lengths.cumsum(), bad.any(), bad.int().argmax()))
+        for places, ends, any_bad, token in checks:
+            if any_bad:
+                text = int(places[int((ends <= int(token)).sum())])
                 raise EncodingError(
                     f"the model in {str(self._folder)!r} gives NaN or infinity, as for the text "
-                    f"{texts[text][:60]!r}; take --precision fp32, or check its files: vecloom models verify"
+                    f"{texts[text][:60]!r}; check its files (vecloom models verify "
+                    f"{self._specs[self.names[0]].key}), or make the index with --rebuild --precision fp32"
                 )
-        return rows, {name: head.vectors() for name, head in heads.items()}
+        return {name: head.vectors() for name, head in heads.items()}
 
     def _head(self, spec: ModelSpec, rows: TokenRows) -> Head:
         if spec.kind == "dense":

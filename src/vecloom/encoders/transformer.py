@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from vecloom.encoders.packed_attention import LAYOUT, PACKED, Layout, has_varlen, register, runs_of
 from vecloom.encoders.tensors import TensorFile
 from vecloom.encoders.tokens import TokenRows
-from vecloom.errors import EncodingError, MissingExtraError, WeightsError
+from vecloom.errors import DeviceError, EncodingError, MissingExtraError, WeightsError
 
 if TYPE_CHECKING:
     import torch
@@ -118,22 +119,30 @@ class Transformer:
         self._precision = precision
         self.device = device
         self._threads = threads
+        self.varlen = False  # whether attention is one call for a whole batch: known once it is loaded
         self.config = read_config(folder)
         self._packed = self.config.get("model_type") in _POSITIONS
-        self._varlen = False
         self._linears: dict[str, torch.nn.Linear] = {}
 
     @property
     def hidden_size(self) -> int:
         """Width of the last layer's states."""
-        return int(self.config.get("hidden_size") or self.config["n_embd"])
+        return self._number("hidden_size", "n_embd")
+
+    def _number(self, *keys: str) -> int:
+        """What ``config.json`` says under the first of these keys that it has."""
+        for key in keys:
+            if isinstance(found := self.config.get(key), (int, float)):
+                return int(found)
+        raise WeightsError(
+            f"{str(self._folder / 'config.json')!r} says no {keys[0]}; correct it, or take another model"
+        )
 
     @property
     def longest(self) -> int | None:
         """Tokens of the longest text that the model's positions allow; None where it has no such limit."""
         if self.config.get("model_type") in ("bert", "xlm-roberta"):
-            most = int(self.config["max_position_embeddings"])
-            return most - self._first_position
+            return self._number("max_position_embeddings") - self._first_position
         return None
 
     @property
@@ -229,9 +238,11 @@ class Transformer:
         if filling:
             ids = torch.nn.functional.pad(ids, (0, filling))
             positions = torch.cat([positions, torch.arange(filling) + self._first_position])
-        runs = runs_of([*lengths.tolist(), *([filling] if filling else [])])
         longest = max(int(lengths[0]), filling)
-        layout = Layout((), longest, starts.int()) if self._varlen else Layout(runs, longest)
+        if self.varlen:
+            layout = Layout((), longest, starts.int())
+        else:
+            layout = Layout(runs_of([*lengths.tolist(), *([filling] if filling else [])]), longest)
         states = self._model(input_ids=ids[None], position_ids=positions[None], **{LAYOUT: layout})
         return states.last_hidden_state[0, : stop - start]
 
@@ -270,6 +281,8 @@ class Transformer:
 
     def _load(self) -> torch.nn.Module:
         torch, transformers = import_torch(), import_transformers()
+        from safetensors import SafetensorError
+
         dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self._precision]
         if self._packed:
             register()
@@ -284,7 +297,7 @@ class Transformer:
                 use_safetensors=True,
                 output_loading_info=True,
             )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             said = " ".join(str(error).split())[:300]
             raise WeightsError(f"the model in {str(self._folder)!r} cannot be loaded: {said}") from error
         missing = sorted(name for name in told["missing_keys"] if not name.startswith(_UNUSED))
@@ -293,10 +306,30 @@ class Transformer:
                 f"{str(self._folder)!r} lacks {len(missing)} tensors, {missing[0]!r} the first; "
                 "pull the model again"
             )
-        model = model.eval().requires_grad_(False).to(self.device)
+        try:
+            model = model.eval().requires_grad_(False).to(self.device)
+        except torch.OutOfMemoryError:
+            raise DeviceError(
+                f"the model in {str(self._folder)!r} does not fit the free memory of {self.device}; end what "
+                "else runs there, or take another --device (cpu has room)"
+            ) from None
         device = torch.device(self.device)
-        self._varlen = self._packed and has_varlen(device, dtype)
+        queries = self._number("num_attention_heads", "n_head") if self._packed else 1
+        heads = queries, int(self.config.get("num_key_value_heads") or queries)
+        self.varlen = self._packed and has_varlen(device, dtype, heads, self.hidden_size // queries)
         return model
+
+
+_shared: WeakValueDictionary[tuple[Path, str, str, int], Transformer] = WeakValueDictionary()
+
+
+def shared_transformer(folder: Path, device: str, precision: str, threads: int) -> Transformer:
+    """The `Transformer` of these files: one in a process, for as long as anybody uses it."""
+    key = folder, device, precision, threads
+    model = _shared.get(key)
+    if model is None:
+        model = _shared[key] = Transformer(folder, device, precision, threads)
+    return model
 
 
 def _ahead(function: Callable[[_Item], _Result], items: Iterable[_Item], threads: int) -> Iterator[_Result]:
@@ -376,6 +409,8 @@ def native_config(said: Mapping[str, Any]) -> Any:
     Its class ignores those keys, so that only a model of its default size would load.
     """
     transformers = import_transformers()
+    from huggingface_hub.errors import StrictDataclassError
+
     said = {name: value for name, value in said.items() if name != "auto_map"}
     if said.get("model_type") == "nomic_bert":
         renamed = {_LEGACY[name]: said[name] for name in _LEGACY if said.get(name) is not None}
@@ -384,13 +419,17 @@ def native_config(said: Mapping[str, Any]) -> Any:
             said["rope_parameters"] = {"rope_type": "default", "rope_theta": float(said["rotary_emb_base"])}
         said = {name: value for name, value in said.items() if name not in (*_LEGACY, "rotary_emb_base")}
     model_type = said.pop("model_type", None)
+    if model_type not in transformers.CONFIG_MAPPING:
+        raise WeightsError(
+            f"no architecture of transformers is called {model_type!r}, and code of repositories is never "
+            "run; take another model"
+        )
     said["use_cache"] = False  # keys and values of earlier tokens are for those who write on
     try:
         return transformers.AutoConfig.for_model(model_type, **said)
-    except (ValueError, TypeError, KeyError) as error:
-        raise WeightsError(
-            f"no architecture of transformers is called {model_type!r}, and code of repositories is never run"
-        ) from error
+    except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
+        why = " ".join(str(error).split())[:300]
+        raise WeightsError(f"config.json is none of {model_type!r} ({why}); correct it") from error
 
 
 def _tokens_that_fit(config: Mapping[str, Any], device: torch.device, itemsize: int) -> int:
@@ -403,6 +442,7 @@ def _tokens_that_fit(config: Mapping[str, Any], device: torch.device, itemsize: 
     inner = int(config.get("intermediate_size") or config.get("n_inner") or 4 * hidden)
     a_token = 2 * itemsize * (6 * hidden + 3 * inner)
     free, _ = torch.cuda.mem_get_info(device)
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(min(MOST_TOKENS, max(LEAST_TOKENS, free // 2 // a_token)))
 
 
@@ -411,11 +451,16 @@ def import_torch() -> Any:
 
     Raises:
         MissingExtraError: it is not installed.
+        DeviceError: it is, and cannot be loaded.
     """
     try:
         import torch
-    except ImportError:
-        raise MissingExtraError("this model", "torch") from None
+    except ModuleNotFoundError as missing:
+        if missing.name != "torch":
+            raise
+        raise MissingExtraError("a model on PyTorch", "torch") from None
+    except (ImportError, OSError) as error:
+        raise DeviceError(f"PyTorch is installed and cannot be loaded ({error}); install it anew") from error
     return torch
 
 
@@ -427,8 +472,8 @@ def import_transformers() -> Any:
     """
     try:
         import transformers
-    except ImportError:
-        raise MissingExtraError("this model", "torch") from None
+    except ModuleNotFoundError:
+        raise MissingExtraError("a model on PyTorch", "torch") from None
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     return transformers

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import uuid
 from array import array
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -25,22 +25,35 @@ if TYPE_CHECKING:
     from vecloom.encoders.load import Pass
 
 
-#: Texts in a window: some seconds of encoding, and all that a kill can cost.
-WINDOW_TEXTS = 1024
+#: Texts in a window, and bytes of text: some seconds of encoding, and all that a kill can cost.
+WINDOW_TEXTS, WINDOW_BYTES = 1024, 2 << 20
 
-#: Weights with which a CPU takes some seconds for so many; heavier ones get fewer, but at least the next.
-_WINDOW_BYTES = 100 << 20
+#: Bytes of text where a vector is a matrix: each gives a thousandfold of them.
+_MATRIX_WINDOW_BYTES = 1 << 18
+
+#: Weights with which a CPU takes some seconds for a window; heavier ones get less, but some texts at least.
+_CPU_WEIGHTS = 100 << 20
 _LEAST_TEXTS = 16
 
 _PLAN_FIELDS = ("header", "chunk_hash", "start_byte", "end_byte")
 
 
-def window_texts(passes: Sequence[Pass]) -> int:
-    """How many texts a window has that these passes encode together."""
+class WindowSize(NamedTuple):
+    """What a window has at most: texts, and bytes of text (but one text whatever its size)."""
+
+    texts: int = WINDOW_TEXTS
+    size: int = WINDOW_BYTES
+
+
+def window_size(passes: Sequence[Pass]) -> WindowSize:
+    """The size of a window that these passes encode together."""
+    matrices = any(spec.kind == "multivector" for one in passes for spec in one.specs)
+    texts, size = WINDOW_TEXTS, _MATRIX_WINDOW_BYTES if matrices else WINDOW_BYTES
     weights = sum(one.weight_bytes for one in passes)
-    if passes[0].devices != ("cpu",) or weights <= _WINDOW_BYTES:
-        return WINDOW_TEXTS
-    return min(WINDOW_TEXTS, max(_LEAST_TEXTS, WINDOW_TEXTS * _WINDOW_BYTES // weights))
+    if passes[0].devices == ("cpu",) and weights > _CPU_WEIGHTS:
+        share = _CPU_WEIGHTS / weights
+        return WindowSize(max(_LEAST_TEXTS, int(texts * share)), int(size * share))
+    return WindowSize(texts, size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +77,17 @@ class Backlog:
         rows = self.ids[self.starts[group] : self.starts[group + 1]]
         return [str(uuid.UUID(bytes=row.tobytes())) for row in rows]
 
-    def window(self, first: int, size: int) -> Task:
-        """``size`` texts from group ``first`` on, which are encoded at a time."""
-        last = min(first + size, len(self))
-        groups = [self.members(group) for group in range(first, last)]
-        return Task(first, groups, int(self.sizes[first:last].sum()))
+    def windows(self, size: WindowSize) -> Iterator[Task]:
+        """The texts that are encoded at a time, from the first group to the last."""
+        ends = np.cumsum(self.sizes)
+        first = 0
+        while first < len(self):
+            before = int(ends[first - 1]) if first else 0
+            fits = int(np.searchsorted(ends, before + size.size, side="right"))
+            last = max(first + 1, min(first + size.texts, fits))
+            groups = [self.members(group) for group in range(first, last)]
+            yield Task(first, groups, int(ends[last - 1]) - before)
+            first = last
 
 
 def backlog_of(lacking: Iterable[Record]) -> Backlog:
@@ -113,27 +132,28 @@ class Filling:
         self._listener = listener
 
     def run(
-        self, runner: Runner[Window, Encoded], passes: Sequence[Sequence[str]], size: int = WINDOW_TEXTS
+        self,
+        runner: Runner[Window, Encoded],
+        passes: Sequence[Sequence[str]],
+        size: WindowSize | None = None,
     ) -> None:
         """Fill the vectors of ``passes`` (their names), which ``runner`` runs together, wherever they lack.
-
-        ``size``: texts in a window.
 
         Points that lack all of them are encoded by all at once; then those that lack one pass's only (a model
         added later), and those that lack one vector of a pass, by the part that yields it.
         """
         wanted = [tuple(name for names in passes for name in names), *map(tuple, passes)]
         wanted += [(name,) for names in passes for name in names]
-        for names in dict.fromkeys(wanted):
-            self._fill(runner, names, size)
+        for names in filter(None, dict.fromkeys(wanted)):
+            self._fill(runner, names, size or WindowSize(WINDOW_TEXTS))
 
-    def _fill(self, runner: Runner[Window, Encoded], names: tuple[str, ...], size: int) -> None:
+    def _fill(self, runner: Runner[Window, Encoded], names: tuple[str, ...], size: WindowSize) -> None:
         with self._shard.visit() as store:
             if not store.count(Filter(lacks=names)):
                 return
         backlog = backlog_of(records(self._shard.access, Filter(lacks=names), _PLAN_FIELDS))
         progress = _Progress(backlog, names, self._report, self._listener)
-        tasks = (backlog.window(first, size) for first in range(0, len(backlog), size))
+        tasks = backlog.windows(size)
         running: dict[Hashable, Task] = {}
         done: tuple[Task, Encoded] | None = None
         while True:

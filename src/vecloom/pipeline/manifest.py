@@ -248,6 +248,8 @@ def changed(manifest: Manifest, registry: Registry, asked: Asked) -> Manifest:
     Raises:
         IndexMismatchError: another budget, overlap, task, backend or precision, a recorded model left out, or
             a further one that does not fit the budget.
+        UsageError: a backend, precision, device or task that there is not, or that no model has.
+        DeviceError: the device is not there, or lacks the precision.
     """
     for what, have, wish in (
         ("chunks of {} tokens", manifest.chunk_tokens, asked.chunk_tokens),
@@ -258,6 +260,9 @@ def changed(manifest: Manifest, registry: Registry, asked: Asked) -> Manifest:
                 f"the index was made with {what.format(have)}, not {wish}; leave the option out, or make "
                 f"the index anew with --rebuild"
             )
+    if asked.how != ANYHOW:
+        specs = [*manifest.specs(registry), *(registry.select(asked.models) if asked.models else ())]
+        runs_of(specs, asked.how)
     _check_how(manifest, registry, asked.how)
     return _with_models(manifest, registry, asked) if asked.models else manifest
 

@@ -55,6 +55,8 @@ def _stored_twins(
 def _stacked(vectors: Sequence[Any]) -> Vectors:
     """Vectors of single points as the columns that a store takes."""
     if not isinstance(vectors[0], tuple):
+        if vectors[0].ndim == 2:  # a matrix a point, of as many rows as its text has tokens
+            return list(vectors)
         return np.stack(vectors).astype(np.float32, copy=False)
     lengths = [len(indices) for indices, _ in vectors]
     return SparseRows(

@@ -13,7 +13,7 @@ from typing import Any
 from vecloom.chunking import CHUNKER_VERSION, Chunker
 from vecloom.encoders.load import Pass, groups_of
 from vecloom.engine import Encoded, EncodingStage, Engine, Window
-from vecloom.pipeline.filling import Filling, window_texts
+from vecloom.pipeline.filling import Filling, window_size
 from vecloom.pipeline.manifest import Manifest, load_manifest, record
 from vecloom.pipeline.report import IndexReport, Listener, Whole
 from vecloom.pipeline.sealing import ShardWriter
@@ -75,7 +75,7 @@ class Run:
         for group in groups_of(later):
             with closing(self._runner(group)) as runner:
                 filling = Filling(shard, report, whole.listener(one.names for one in group))
-                filling.run(runner, [one.names for one in group], window_texts(group))
+                filling.run(runner, [one.names for one in group], window_size(group))
             self._record_legs()
         shard.finish()
         report.seconds = time.perf_counter() - started

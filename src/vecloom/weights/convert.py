@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -25,8 +26,11 @@ def to_safetensors(source: Path, target: Path) -> None:
         WeightsError: the file holds something else than tensors by name.
     """
     if source.suffix == ".json":
-        said = json.loads(source.read_text("utf-8"))
-        said["weight_map"] = {name: safe_name(file) for name, file in said["weight_map"].items()}
+        try:
+            said = json.loads(source.read_text("utf-8"))
+            said["weight_map"] = {name: safe_name(file) for name, file in said["weight_map"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise WeightsError(f"{source} is no index of torch files ({error}); fetch it again") from error
         target.write_text(json.dumps(said), "utf-8")
         return
     if find_spec("torch") is None:
@@ -60,11 +64,20 @@ def main(arguments: Sequence[str]) -> int:
 
     source, target, parent = arguments
     die_with(int(parent))
-    said = torch.load(source, map_location="cpu", weights_only=True)
+    try:
+        said = torch.load(source, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
+        sys.stderr.write(f"it is damaged, or holds more than tensors ({str(error).splitlines()[0]})\n")
+        return 1
     if not isinstance(said, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in said.values()):
         sys.stderr.write("it holds something else than tensors by name\n")
         return 1
-    tensors = {str(name): tensor.detach().clone().contiguous() for name, tensor in said.items()}
+    tensors: dict[str, torch.Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in said.items():
+        shared = tensor.untyped_storage().data_ptr() in storages  # which safetensors refuses
+        storages.add(tensor.untyped_storage().data_ptr())
+        tensors[str(name)] = tensor.detach().clone() if shared else tensor.detach().contiguous()
     part = Path(f"{target}.part")
     save_file(tensors, part, metadata={"format": "pt"})
     part.replace(target)
