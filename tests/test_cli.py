@@ -121,6 +121,7 @@ def test_wrong_usage_is_2_and_makes_nothing(
         (["--weight", "bm25=-1"], "not below 0"),
         (["--weight", "bm25=nan"], "finite"),
         (["--weight", "minilm=0", "--using", "minilm"], "weight 0"),
+        (["--weight", "minilm=2", "--using", "bm25"], "qdrant-minilm has a weight and is not searched"),
         (["--filter", "colour=red"], "no filter is called 'colour'"),
         (["--filter", "path"], "KEY=VALUE"),
         (["--fusion", "best"], "best"),
@@ -408,7 +409,7 @@ def test_sources_are_named_kept_and_forgotten(vecloom: Vecloom, tree: Path, tmp_
 
 def test_models_in_json_and_for_a_person(vecloom: Vecloom, tiny_home: Path) -> None:
     rows = vecloom("models", "list", "--json").rows
-    keys = ["key", "aliases", "vector_name", "kind", "dim", "max_tokens", "licence"]
+    keys = ["key", "aliases", "vector_name", "kind", "dim", "max_tokens", "backends", "licence"]
     assert len(rows) >= 7 and all([*row] == keys for row in rows)
     assert len(vecloom("models", "list").out.splitlines()) == len(rows)
     for row in rows:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -173,3 +174,12 @@ def test_the_order_is_the_users_and_said_once(load: Load) -> None:
 def test_a_folder_in_an_unknown_home_is_refused(load: Load) -> None:
     with pytest.raises(ConfigError, match="no-such-user-of-ours"):
         load("data_dir = '~no-such-user-of-ours/x'")
+
+
+def test_every_setting_is_in_the_docs() -> None:
+    from vecloom.config.file import _File, _ModelTable, _WeightsTable
+
+    page = (Path(__file__).parent.parent / "docs" / "settings.md").read_text("utf-8")
+    for table in (_File, _WeightsTable, _ModelTable):
+        for name in table.model_fields:
+            assert re.search(rf"`{name}`|^\[?{name}\b|^\[weights\.{name}\]", page, re.MULTILINE), name

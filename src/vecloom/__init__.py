@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from vecloom.config import Config, load_config
     from vecloom.encoders.backends import How
     from vecloom.errors import VecloomError
-    from vecloom.index import Index, IndexStatus, generate_sparse_vectors
+    from vecloom.index import Index, IndexStatus
     from vecloom.pipeline.report import IndexReport, Progress
+    from vecloom.standalone import generate_sparse_vectors
     from vecloom.types import Hit, LegHit
 
 __all__ = [
@@ -48,7 +49,7 @@ _HOMES = {
     "LegHit": "vecloom.types",
     "Progress": "vecloom.pipeline.report",
     "VecloomError": "vecloom.errors",
-    "generate_sparse_vectors": "vecloom.index",
+    "generate_sparse_vectors": "vecloom.standalone",
     "load_config": "vecloom.config",
 }
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from vecloom.config import Config, load_config
 from vecloom.encoders.backends import ANYHOW, How, Runs, check_device, query_runs
@@ -44,11 +44,9 @@ from vecloom.registry import DEFAULT_MODELS, ModelSpec
 from vecloom.search import Query, search
 from vecloom.stores.access import ShardAccess
 from vecloom.stores.room import allocated
-from vecloom.types import Chunk, Document, Filter, Hit
+from vecloom.types import Filter, Hit
 
 if TYPE_CHECKING:
-    from vecloom.chunking import Chunker
-    from vecloom.sources import File, Skip
     from vecloom.stores.edge import EdgeStore
 
 #: Takes lines that a person should see, such as what is being fetched.
@@ -130,6 +128,8 @@ class Index:
             UsageError: the folder holds something already, or a number is out of range.
             UnknownModelError: a model that no row answers to.
             WeightsError: a model's files cannot be had.
+            DeviceError: the device is not there, or lacks the precision.
+            MissingExtraError: a backend is not installed.
         """
         from vecloom.pipeline.shards import create_index, require_vacant
 
@@ -364,12 +364,15 @@ class Index:
         """Index trees (folders, files, BEIR ``.jsonl`` files), or bring them up to date.
 
         A root that is a source already keeps its name; a new one is called ``source`` (one root only) or by
-        its own base name.
+        its own base name. Models on a GPU run in processes of their own, so a script that calls this then
+        needs ``if __name__ == "__main__":`` around what it does.
 
         Raises:
             UsageError: a root that does not exist, or ``source`` with several roots.
             StoreBusyError: another process is indexing into this index.
             WeightsError: a model's files cannot be had.
+            DeviceError: the device is not there, is too small, or lacks a recorded precision.
+            EncodingError: a model gave NaN, or a text does not fit the device's memory.
         """
         with writing(self.folder, f"index {' '.join(str(root) for root in roots)}") as progress:
             named = name_sources(self._load().sources, roots, source)
@@ -504,53 +507,3 @@ def _readable(folder: Path) -> Manifest | None:
         return load_manifest(folder)
     except IndexFormatError:
         return None
-
-
-def chunk_trees(
-    roots: Sequence[Path], asked: Asked, config: Config
-) -> Iterator[tuple[Document, Sequence[Chunk]] | Skip]:
-    """Documents below ``roots`` with the chunks that an index made as asked would have, and what has none.
-
-    Raises:
-        UsageError: a root that does not exist.
-        WeightsError: a model's tokenizer cannot be had.
-    """
-    manifest = new_manifest(config.registry(), asked)
-    specs = manifest.specs(config.registry())
-    engine = engine_of(passes_for(specs, config, how=asked.how))
-    chunker = chunker_for(manifest.counted_by, engine, manifest.chunk_tokens, manifest.overlap)
-    return _chunked(name_sources({}, roots, None), chunker)
-
-
-def _chunked(
-    sources: Mapping[str, Path], chunker: Chunker
-) -> Iterator[tuple[Document, Sequence[Chunk]] | Skip]:
-    from vecloom.sources import Skip, scan
-
-    for name, root in sources.items():
-        for file in scan(root):
-            document = file if isinstance(file, Skip) else _document(name, file)
-            yield document if isinstance(document, Skip) else (document, chunker.chunk(document).chunks)
-
-
-def _document(source: str, file: File) -> Document | Skip:
-    from vecloom.sources import Skip, decode, read
-
-    data = read(file)
-    return data if isinstance(data, Skip) else decode(source, file, data)
-
-
-def generate_sparse_vectors(texts: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """BM25 and attention (BM42) vectors of texts, the documents' side, as plain lists.
-
-    ``{"bm25": [{"indices", "values", "tokens"}, ...], "attention": [...]}``, one entry a text; ``tokens``
-    are the stems behind the indices.
-
-    Raises:
-        WeightsError: the attention model's files cannot be had.
-    """
-    config = load_config()
-    names = {"bm25": "qdrant-bm25", "attention": "qdrant-minilm-attention"}
-    specs = config.registry().select(names.values())
-    found = engine_of(passes_for(specs, config)).sparse_vectors(texts)
-    return {name: found[spec.vector_name] for name, spec in zip(names, specs, strict=True)}

@@ -77,6 +77,9 @@ class Query:
         quick = [v.name for v in schema.vectors if v.kind != "multivector"]
         wanted = self.using or quick or known
         names = tuple(name for name in known if name in wanted)
+        idle = [name for name, weight in self.weights.items() if weight > 0 and name not in names]
+        if idle:
+            raise UsageError(f"{idle[0]} has a weight and is not searched; name it in --using too")
         names = tuple(name for name in names if self.weights.get(name, 1.0) > 0)
         if not names:
             raise UsageError("every leg has the weight 0; leave one in")

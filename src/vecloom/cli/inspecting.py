@@ -66,9 +66,9 @@ def chunk(
     from vecloom.cli.output import counted_skips, say, write_json
     from vecloom.config import load_config
     from vecloom.encoders.backends import How
-    from vecloom.index import chunk_trees
     from vecloom.pipeline.manifest import Asked
     from vecloom.sources import Skip
+    from vecloom.standalone import chunk_trees
 
     nowhere = How(precision="fp32", device="cpu")  # only the tokenizers are needed
     asked = Asked(tuple(names_of(models)), chunk_tokens, overlap, nowhere)

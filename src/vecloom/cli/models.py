@@ -24,7 +24,7 @@ ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A key, alia
 
 @app.command("list")
 def list_models(*, json: JsonOption = False) -> None:
-    """All models: key, kind, dimension, length, licence."""
+    """All models: key, kind, dimension, length, backends, licence."""
     from vecloom.cli.output import write, write_json
     from vecloom.config import load_config
     from vecloom.registry import DEFAULT_MODELS
@@ -40,6 +40,7 @@ def list_models(*, json: JsonOption = False) -> None:
                     "kind": spec.kind,
                     "dim": spec.dim,
                     "max_tokens": spec.max_tokens,
+                    "backends": list(spec.backends),
                     "licence": spec.licence,
                 }
             )
@@ -49,7 +50,9 @@ def list_models(*, json: JsonOption = False) -> None:
         size = f"{spec.dim}-d" if spec.dim else "-"
         tokens = f"{spec.max_tokens} tokens" if spec.max_tokens else "any length"
         default = "  (default)" if spec.key in DEFAULT_MODELS else ""
-        write(f"{spec.key:{width}}  {spec.kind:11}  {size:>7}  {tokens:>12}  {spec.licence}{default}")
+        runs = "/".join(spec.backends)
+        facts = f"{spec.kind:11}  {size:>7}  {tokens:>12}  {runs:13}  {spec.licence}{default}"
+        write(f"{spec.key:{width}}  {facts}")
 
 
 @app.command("show")

@@ -180,10 +180,11 @@ def _shown_path(hit: Hit, roots: Mapping[str, str]) -> str:
 
 def tell_report(report: IndexReport, *, verbose: bool) -> None:
     """What an index run did, in a few lines on stderr."""
+    words = f"; searchable by words after {duration(report.sparse_seconds)}" if report.sparse_seconds else ""
     say(
         f"{report.files:,} files ({report.unchanged:,} unchanged, {report.gone:,} gone), "
         f"{report.points:,} chunks stored ({report.new:,} new, {report.deleted:,} deleted), "
-        f"{duration(report.seconds)}; searchable by words after {duration(report.sparse_seconds)}"
+        f"{duration(report.seconds)}{words}"
     )
     for name, texts in report.encoded.items():
         cut = report.cut[name]

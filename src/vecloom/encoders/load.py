@@ -150,9 +150,9 @@ def _devices(spec: ModelSpec, run: Runs, asked: str) -> tuple[str, ...]:
 
 
 def groups_of(passes: Sequence[Pass]) -> list[list[Pass]]:
-    """Passes that run together over a window: neighbours on one choice of devices whose weights fit there."""
+    """Passes that run together over a window: those of one choice of devices, as far as their weights fit."""
     groups: list[list[Pass]] = []
-    for one in passes:
+    for one in sorted(passes, key=lambda one: one.devices):
         last = groups[-1] if groups else []
         together = sum(other.weight_bytes for other in (*last, one))
         if last and last[0].devices == one.devices and together <= _room(one.devices):

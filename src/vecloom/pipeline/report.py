@@ -104,8 +104,8 @@ class IndexReport:
     ``chunks`` are those of changed files; of them ``new`` points were written, ``moved`` had only their
     payload changed, and ``deleted`` points are gone. ``encoded``: texts through the model, by vector name;
     ``reused``: vectors taken over from an equal text instead. ``sparse_seconds``: from the start until the
-    whole tree could be searched by its words. ``fallbacks``: files chunked by lines, by reason.
-    ``unsealed``: why no graph was built where one was due ("" where it was).
+    whole tree could be searched by its words (0 where no model is that quick). ``fallbacks``: files chunked
+    by lines, by reason. ``unsealed``: why no graph was built where one was due ("" where it was).
     """
 
     files: int = 0

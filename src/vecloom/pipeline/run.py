@@ -70,7 +70,8 @@ class Run:
         here = Serial(self.engine.encode_window)
         Filling(shard, report, self.listener).run(here, [[name] for name in self.instant])
         self._record_legs()
-        report.sparse_seconds = time.perf_counter() - started
+        if self.instant:
+            report.sparse_seconds = time.perf_counter() - started
         whole = Whole(self._work(later), self.listener)
         for group in groups_of(later):
             with closing(self._runner(group)) as runner:
