@@ -50,7 +50,7 @@ def window_size(passes: Sequence[Pass]) -> WindowSize:
     matrices = any(spec.kind == "multivector" for one in passes for spec in one.specs)
     texts, size = WINDOW_TEXTS, _MATRIX_WINDOW_BYTES if matrices else WINDOW_BYTES
     weights = sum(one.weight_bytes for one in passes)
-    if passes[0].devices == ("cpu",) and weights > _CPU_WEIGHTS:
+    if set(passes[0].devices) == {"cpu"} and weights > _CPU_WEIGHTS:
         share = _CPU_WEIGHTS / weights
         return WindowSize(max(_LEAST_TEXTS, int(texts * share)), int(size * share))
     return WindowSize(texts, size)
