@@ -323,6 +323,13 @@ def test_heads_give_a_text_the_same_bits_in_any_company(folders: Mapping[str, Pa
         np.testing.assert_array_equal(matrix[0], matrices[row])
 
 
+def test_few_texts_keep_every_thread_busy() -> None:
+    """Two batches a thread, unless they would be too small to be worth one."""
+    assert transformer._fair_share(np.full(16, 200), 2) == 800
+    assert transformer._fair_share(np.full(16, 200), 8) == 256
+    assert transformer._fair_share(np.array([7]), 2) == 256
+
+
 def test_rows_of_one_model_share_it_in_memory(folders: Mapping[str, Path]) -> None:
     key = "jina-code-embeddings-1.5b"
     one, other = (encoder_of(tiny_row(key), folders[key], task) for task in ("nl2code", "qa"))

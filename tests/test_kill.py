@@ -8,8 +8,9 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -100,10 +101,12 @@ class Rounds:
         if way.first:
             assert run(["index", str(tree), "--index", str(self.folder), "--models", way.first]) == 0
 
-    def start(self, way: Way, moment: float | None) -> tuple[int | None, float]:
+    def start(
+        self, way: Way, moment: float | None, begun: Callable[[], bool] = lambda: True
+    ) -> tuple[int | None, float]:
         """Run a command, and kill it after ``moment`` seconds; its exit code and how long it took.
 
-        Where its imports are done already, both count from when it begins to write.
+        Where its imports are done already, both count from when it writes and has ``begun`` what is meant.
         """
         arguments = self.arguments(*way.arguments)
         started = time.monotonic()
@@ -115,7 +118,7 @@ class Rounds:
                 child.communicate(timeout=60)
             return child.returncode, time.monotonic() - started
         forked = start_small(self.environ, way.limits, arguments)
-        while forked.is_alive() and not (self.folder / "writer.json").exists():
+        while forked.is_alive() and not ((self.folder / "writer.json").exists() and begun()):
             time.sleep(0.001)
         started = time.monotonic()
         if moment is not None:
@@ -126,7 +129,9 @@ class Rounds:
 
     def interrupt(self, way: Way, moment: float) -> tuple[int, str]:
         """Press Ctrl-C after ``moment`` seconds; the exit code and what the command said."""
-        with self._commands.start(*self.arguments(*way.arguments)) as child:
+        # A shell's background job ignores Ctrl-C, and so would what it starts.
+        minds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        with self._commands.start(*self.arguments(*way.arguments), preexec_fn=minds) as child:
             time.sleep(moment)
             child.send_signal(signal.SIGINT)
             _, said = child.communicate(timeout=60)

@@ -169,18 +169,19 @@ class Transformer:
         order = np.argsort(-rows.lengths, kind="stable")
         sent = _Sent(rows, order, self._first_position, self.device)
         if self.device == "cpu" and not awaited:
+            tokens = min(self.budget.tokens, _fair_share(sent.lengths, self._threads))
             with _single_threads():
-                yield from _ahead(partial(self._run, sent), self._spans(sent.lengths), self._threads)
+                yield from _ahead(partial(self._run, sent), self._spans(sent.lengths, tokens), self._threads)
         elif self.device == "cpu":
-            yield from map(partial(self._run, sent), self._spans(sent.lengths))
+            yield from map(partial(self._run, sent), self._spans(sent.lengths, self.budget.tokens))
         else:
             yield from self._in_turn(sent)
 
-    def _spans(self, lengths: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-        """First text and end of every batch."""
+    def _spans(self, lengths: NDArray[np.int64], tokens: int) -> Iterator[tuple[int, int]]:
+        """First text and end of every batch of at most so many tokens."""
         end = 0
         while end < len(lengths):
-            first, end = end, self._batch_end(lengths, end, self.budget.tokens)
+            first, end = end, self._batch_end(lengths, end, tokens)
             yield first, end
 
     def _in_turn(self, sent: _Sent) -> Iterator[States]:
@@ -330,6 +331,11 @@ def shared_transformer(folder: Path, device: str, precision: str, threads: int) 
     if model is None:
         model = _shared[key] = Transformer(folder, device, precision, threads)
     return model
+
+
+def _fair_share(lengths: NDArray[np.int64], threads: int) -> int:
+    """Tokens of a batch of which every thread gets two, so that none is idle where there are few texts."""
+    return max(LEAST_TOKENS // 2, -(-int(lengths.sum()) // (2 * threads)))
 
 
 def _ahead(function: Callable[[_Item], _Result], items: Iterable[_Item], threads: int) -> Iterator[_Result]:

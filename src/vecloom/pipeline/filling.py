@@ -31,9 +31,9 @@ WINDOW_TEXTS, WINDOW_BYTES = 1024, 2 << 20
 #: Bytes of text where a vector is a matrix: each gives a thousandfold of them.
 _MATRIX_WINDOW_BYTES = 1 << 18
 
-#: Weights with which a CPU takes some seconds for a window; heavier ones get less, but some texts at least.
-_CPU_WEIGHTS = 100 << 20
-_LEAST_TEXTS = 16
+#: Weights with which a core takes some seconds for a window; heavier ones get less, but some texts at least.
+_CORE_WEIGHTS = 50 << 20
+_LEAST_TEXTS = 8
 
 _PLAN_FIELDS = ("header", "chunk_hash", "start_byte", "end_byte")
 
@@ -50,9 +50,10 @@ def window_size(passes: Sequence[Pass]) -> WindowSize:
     matrices = any(spec.kind == "multivector" for one in passes for spec in one.specs)
     texts, size = WINDOW_TEXTS, _MATRIX_WINDOW_BYTES if matrices else WINDOW_BYTES
     weights = sum(one.weight_bytes for one in passes)
-    if set(passes[0].devices) == {"cpu"} and weights > _CPU_WEIGHTS:
-        share = _CPU_WEIGHTS / weights
-        return WindowSize(max(_LEAST_TEXTS, int(texts * share)), int(size * share))
+    cores = passes[0].threads
+    if set(passes[0].devices) == {"cpu"} and weights > _CORE_WEIGHTS * cores:
+        share = _CORE_WEIGHTS * cores / weights
+        return WindowSize(max(_LEAST_TEXTS * cores, int(texts * share)), int(size * share))
     return WindowSize(texts, size)
 
 
