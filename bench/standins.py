@@ -112,30 +112,23 @@ def make_minilm(folder: Path, **config: Any) -> Path:
     """all-MiniLM-L6-v2: a small BERT, as transformers writes it."""
     from transformers import BertConfig, BertModel
 
-    folder.mkdir(parents=True, exist_ok=True)
-    write_tokenizer(folder)
-    names = {name.strip("[]").lower() + "_token": name for name in SPECIALS}
-    _write(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **names})
-    sizes = {
-        "vocab_size": len(vocabulary()),
-        "hidden_size": WIDTH,
-        "intermediate_size": 96,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "max_position_embeddings": 256,
-    }
-    return _save(BertModel(BertConfig(**(sizes | config))), folder)
+    return _save(BertModel(BertConfig(**(_word_pieces(folder) | config))), folder)
 
 
 def make_coderank(folder: Path, **config: Any) -> Path:
     """CodeRankEmbed: NomicBert as transformers writes it."""
     from transformers import NomicBertConfig, NomicBertModel
 
+    return _save(NomicBertModel(NomicBertConfig(**(_word_pieces(folder) | config))), folder)
+
+
+def _word_pieces(folder: Path) -> dict[str, int]:
+    """Write the tokenizer of a model of word pieces; returns tiny sizes that go with it."""
     folder.mkdir(parents=True, exist_ok=True)
     write_tokenizer(folder)
     names = {name.strip("[]").lower() + "_token": name for name in SPECIALS}
     _write(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **names})
-    sizes = {
+    return {
         "vocab_size": len(vocabulary()),
         "hidden_size": WIDTH,
         "intermediate_size": 96,
@@ -143,7 +136,6 @@ def make_coderank(folder: Path, **config: Any) -> Path:
         "num_attention_heads": 4,
         "max_position_embeddings": 256,
     }
-    return _save(NomicBertModel(NomicBertConfig(**(sizes | config))), folder)
 
 
 def make_legacy_coderank(native: Path, folder: Path) -> Path:

@@ -61,34 +61,31 @@ def seed_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def seed_config(seed_home: Path, tmp_path: Path) -> Config:
     """Settings with the tiny models of the seed."""
-    return load_config(
-        file=seed_home / "config.toml", data_dir=tmp_path / "data", cache_dir=seed_home / "cache", environ={}
-    )
+    return load_config(environ=_environ(seed_home, tmp_path))
 
 
 @pytest.fixture
 def seed_environ(seed_home: Path, tmp_path: Path) -> dict[str, str]:
     """Variables that give a command the settings of `seed_config`."""
-    return {
-        "VECLOOM_CONFIG": str(seed_home / "config.toml"),
-        "VECLOOM_DATA_DIR": str(tmp_path / "data"),
-        "VECLOOM_CACHE_DIR": str(seed_home / "cache"),
-    }
+    return _environ(seed_home, tmp_path)
 
 
 @pytest.fixture
 def tiny_config(tiny_home: Path, tmp_path: Path) -> Config:
     """Settings with the tiny models and a data folder of the test's own."""
-    return load_config(
-        file=tiny_home / "config.toml", data_dir=tmp_path / "data", cache_dir=tiny_home / "cache", environ={}
-    )
+    return load_config(environ=_environ(tiny_home, tmp_path))
 
 
 @pytest.fixture
 def tiny_environ(tiny_home: Path, tmp_path: Path) -> dict[str, str]:
     """Variables that give a command the settings of `tiny_config`."""
+    return _environ(tiny_home, tmp_path)
+
+
+def _environ(home: Path, place: Path) -> dict[str, str]:
+    """Variables for the config file and the cache of ``home``, and a data folder below ``place``."""
     return {
-        "VECLOOM_CONFIG": str(tiny_home / "config.toml"),
-        "VECLOOM_DATA_DIR": str(tmp_path / "data"),
-        "VECLOOM_CACHE_DIR": str(tiny_home / "cache"),
+        "VECLOOM_CONFIG": str(home / "config.toml"),
+        "VECLOOM_DATA_DIR": str(place / "data"),
+        "VECLOOM_CACHE_DIR": str(home / "cache"),
     }

@@ -30,7 +30,7 @@ from vecloom.encoders.packed_attention import repeated_heads
 from vecloom.encoders.rows import prompts_of
 from vecloom.encoders.tokens import TokenRows
 from vecloom.encoders.torch_pass import TorchEncoder
-from vecloom.encoders.transformer import TokenBudget
+from vecloom.encoders.transformer import TokenBudget, Transformer
 from vecloom.errors import EncodingError, WeightsError
 from vecloom.registry import ModelSpec, Registry
 from vecloom.types import SparseRows
@@ -323,8 +323,20 @@ def test_heads_give_a_text_the_same_bits_in_any_company(folders: Mapping[str, Pa
         np.testing.assert_array_equal(matrix[0], matrices[row])
 
 
-def test_few_texts_keep_every_thread_busy() -> None:
+def test_few_texts_keep_every_thread_busy(
+    folders: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two batches a thread, unless they would be too small to be worth one."""
+    run, batches = Transformer._run, []
+
+    def counted(model: Transformer, sent: Any, span: tuple[int, int]) -> Any:
+        batches.append(span)
+        return run(model, sent, span)
+
+    monkeypatch.setattr(Transformer, "_run", counted)
+    encoder = TorchEncoder([tiny_row("bge-m3")], folders["bge-m3"], "cpu", "fp32", threads=2)
+    encoder.encode_documents([f"open the connection {number} " * 30 for number in range(16)])
+    assert len(batches) >= 4
     assert transformer._fair_share(np.full(16, 200), 2) == 800
     assert transformer._fair_share(np.full(16, 200), 8) == 256
     assert transformer._fair_share(np.array([7]), 2) == 256

@@ -36,7 +36,6 @@ from vecloom.pipeline.setup import (
     engine_of,
     instant_names,
     passes_for,
-    unheard,
     weights_hash,
 )
 from vecloom.pipeline.writer import writer_of, writing
@@ -45,6 +44,7 @@ from vecloom.search import Query, search
 from vecloom.stores.access import ShardAccess
 from vecloom.stores.room import allocated
 from vecloom.types import Filter, Hit
+from vecloom.weights import unheard
 
 if TYPE_CHECKING:
     from vecloom.stores.edge import EdgeStore

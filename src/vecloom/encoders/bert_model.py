@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +16,9 @@ from numpy.typing import NDArray
 
 from vecloom.encoders.bert_graph import BertOutputs, BertShape
 from vecloom.encoders.bert_session import BertSession
+from vecloom.encoders.tensors import read_config
 from vecloom.encoders.tokens import FileTokenizer, TokenRows, equal_length_batches, shared_tokenizer
-from vecloom.errors import EncodingError, WeightsError
+from vecloom.errors import EncodingError
 
 #: Tokens in a batch, or one text. Small ones stay in a core's cache; measured flat from 256 to 512.
 BATCH_TOKENS = 384
@@ -79,7 +79,7 @@ class BertModel:
         Raises:
             WeightsError: ``config.json`` cannot be read, or tells of another architecture.
         """
-        self.shape = _shape_in(folder / "config.json")
+        self.shape = BertShape.of(read_config(folder), str(folder / "config.json"))
         self._folder = folder
         self._limit = min(limit, self.shape.positions)
         self._outputs = outputs
@@ -192,13 +192,3 @@ def _each(function: Callable[[_Item], _Result], items: Sequence[_Item], threads:
         yield from pool.map(function, items)
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _shape_in(path: Path) -> BertShape:
-    try:
-        config = json.loads(path.read_bytes())
-        if not isinstance(config, dict):
-            raise ValueError("it is no object")
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{str(path)!r} cannot be read ({error}); pull the model again") from error
-    return BertShape.of(config, str(path))

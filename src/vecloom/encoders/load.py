@@ -20,10 +20,9 @@ from vecloom.encoders.backends import (
 from vecloom.encoders.bert import BertEncoder
 from vecloom.encoders.bm25 import Bm25Encoder
 from vecloom.encoders.tensors import TensorFile
+from vecloom.encoders.transformer import DTYPE_BYTES
 from vecloom.errors import WeightsError
 from vecloom.registry import ModelSpec
-
-_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 
 #: Share of a device's memory that weights may take together.
 _WEIGHTS_SHARE = 0.4
@@ -60,7 +59,7 @@ class Pass:
             return (self.folder / onnx_file).stat().st_size
         files = map(TensorFile, self.folder.glob("*.safetensors"))
         values = sum(math.prod(shape) for file in files for shape in file.sizes.values())
-        return values * _BYTES[self.precision]
+        return values * DTYPE_BYTES[self.precision]
 
     def load(self, device: str | None = None) -> Encoder:
         """The encoder, on ``device`` or the first one. It reads the config now, the rest on first use.

@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecloom.encoders import PassStats, TermRows
-from vecloom.encoders.counters import load_counter
-from vecloom.encoders.rows import limit_of, prompts_of, sized, with_prompt
-from vecloom.encoders.tokens import FileTokenizer, TokenRows, shared_tokenizer
+from vecloom.encoders.rows import Tokenising, limit_of, prompts_of, sized
+from vecloom.encoders.tokens import TokenRows
 from vecloom.errors import DeviceError, EncodingError, WeightsError
 from vecloom.registry import ModelSpec, Role
-from vecloom.types import TokenCounter, Vectors
+from vecloom.types import Vectors
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -28,7 +27,7 @@ _INTEGERS: Mapping[str, Any] = {"tensor(int64)": np.int64, "tensor(int32)": np.i
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
-class OnnxEncoder:
+class OnnxEncoder(Tokenising):
     """One dense row over an ONNX file with BERT's inputs, by whatever names the row says.
 
     The output is the row's ``output`` or the file's first: [batch, tokens, hidden], pooled as the row says,
@@ -47,15 +46,6 @@ class OnnxEncoder:
         self._threads = threads if device == "cpu" else 1
         self._prompts = prompts_of([spec], task)
         self._limit = limit_of([spec])
-
-    @cached_property
-    def counter(self) -> TokenCounter:
-        """Counts the model's own tokens; the documents' prompt counts among the special ones."""
-        return with_prompt(load_counter(self._folder / "tokenizer.json"), self._prompts)
-
-    @cached_property
-    def _tokenizer(self) -> FileTokenizer:
-        return shared_tokenizer(self._folder / "tokenizer.json", self._limit)
 
     @cached_property
     def _session(self) -> InferenceSession:
@@ -115,8 +105,7 @@ class OnnxEncoder:
         return {}
 
     def _encode(self, texts: Sequence[str], role: Role) -> tuple[TokenRows, dict[str, Vectors]]:
-        prompt = self._prompts.get(role, "")
-        rows = self._tokenizer.rows([prompt + text for text in texts] if prompt else texts)
+        rows = self._tokenized(texts, role)
         found = [np.empty((0, self._spec.dim or 0), dtype=np.float32), *self._pooled(rows)]
         widths = {part.shape[-1] for part in found[1:]}
         if widths - {max((self._spec.dim or 0, *self._spec.matryoshka_dims))}:

@@ -1,12 +1,16 @@
-"""What encoders read off the rows that they serve."""
+"""What encoders read off the rows that they serve, and how texts become tokens behind a row's prompt."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vecloom.encoders.counters import load_counter
+from vecloom.encoders.tokens import FileTokenizer, TokenRows, shared_tokenizer
 from vecloom.errors import ConfigError, EncodingError
 from vecloom.registry import ModelSpec, Role
 from vecloom.types import TokenCounter
@@ -60,3 +64,38 @@ def sized(spec: ModelSpec, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
         return pooled
     cut = pooled[:, : spec.dim]
     return cut / np.linalg.norm(cut, axis=1, keepdims=True) if spec.normalise else cut.copy()
+
+
+class Tokenising:
+    """What encoders over a ``tokenizer.json`` have in common: counting, and tokens behind a role's prompt."""
+
+    names: tuple[str, ...]
+    _folder: Path
+    _limit: int
+    _prompts: Mapping[Role, str]
+
+    @cached_property
+    def counter(self) -> TokenCounter:
+        """Counts the model's own tokens; the documents' prompt counts among the special ones."""
+        return with_prompt(load_counter(self._folder / "tokenizer.json"), self._prompts)
+
+    @cached_property
+    def _tokenizer(self) -> FileTokenizer:
+        return shared_tokenizer(self._folder / "tokenizer.json", self._limit)
+
+    def prepare(self, texts: Sequence[str]) -> None:
+        """Tokenise stored texts ahead; the tokenizer remembers them."""
+        self._tokenized(texts, "document")
+
+    def _tokenized(self, texts: Sequence[str], role: Role) -> TokenRows:
+        """The tokens of texts behind the role's prompt.
+
+        Raises:
+            EncodingError: a text has none, so that there is nothing to pool.
+        """
+        prompt = self._prompts.get(role, "")
+        rows = self._tokenizer.rows([prompt + text for text in texts] if prompt else texts)
+        if not rows.lengths.all():
+            text, names = texts[int(rows.lengths.argmin())], ", ".join(self.names)
+            raise EncodingError(f"the text {text[:60]!r} has no token for {names}; leave it out")
+        return rows

@@ -1,4 +1,6 @@
-"""The tensors of a ``.safetensors`` file, mapped and not read: shared by processes, free where unused.
+"""A model's files: ``config.json``, and tensors of ``.safetensors`` files, which are mapped and not read.
+
+Mapped files are shared by processes, and free where unused.
 
 Format: eight bytes of header length (little endian), a JSON header of name -> dtype, shape and byte offsets,
 then the data (https://huggingface.co/docs/safetensors).
@@ -81,3 +83,19 @@ class TensorFile:
             )
         stored = self._data[tensor.start : tensor.end].view(dtype).reshape(tensor.shape)
         return np.asarray(stored, dtype=np.float32)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """``config.json`` of a model.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
+    path = folder / "config.json"
+    try:
+        said = json.loads(path.read_bytes())
+        if not isinstance(said, dict):
+            raise ValueError("it is no object")
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{str(path)!r} cannot be read ({error}); pull the model again") from error
+    return said

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 
 from vecloom.encoders import PassStats, TermRows
-from vecloom.encoders.counters import load_counter
 from vecloom.encoders.heads import DenseHead, Head, MultivectorHead, SparseHead
-from vecloom.encoders.rows import check_dim, limit_of, prompts_of, with_prompt
-from vecloom.encoders.tokens import FileTokenizer, TokenRows, shared_tokenizer
+from vecloom.encoders.rows import Tokenising, check_dim, limit_of, prompts_of
+from vecloom.encoders.tokens import TokenRows
 from vecloom.encoders.transformer import import_torch, shared_transformer
 from vecloom.errors import EncodingError
 from vecloom.registry import ModelSpec, Role
-from vecloom.types import SparseRows, TokenCounter, Vectors
+from vecloom.types import SparseRows, Vectors
 
 #: Tokens of bge-m3's tokenizer that FlagEmbedding gives no weight.
 _WITHOUT_WEIGHT = ("<s>", "</s>", "<pad>", "<unk>")
 
 
-class TorchEncoder:
+class TorchEncoder(Tokenising):
     """Rows that share one transformer: dense ones pool its last layer, others have heads of their own.
 
     Texts are cut at the rows' hard limit and the model's own, prompt and special tokens included.
@@ -50,15 +48,6 @@ class TorchEncoder:
         self._limit = limit_of(specs, self.model.longest)
         for spec in specs:
             check_dim(spec, self.model.hidden_size)
-
-    @cached_property
-    def counter(self) -> TokenCounter:
-        """Counts the model's own tokens; the documents' prompt counts among the special ones."""
-        return with_prompt(load_counter(self._folder / "tokenizer.json"), self._prompts)
-
-    @cached_property
-    def _tokenizer(self) -> FileTokenizer:
-        return shared_tokenizer(self._folder / "tokenizer.json", self._limit)
 
     def encode_documents(
         self, texts: Sequence[str], names: Sequence[str] | None = None
@@ -94,20 +83,6 @@ class TorchEncoder:
             for name, rows in vectors.items()
             if isinstance(rows, SparseRows)
         }
-
-    def prepare(self, texts: Sequence[str]) -> None:
-        """Tokenise stored texts ahead; the tokenizer remembers them."""
-        self._tokenized(texts, "document")
-
-    def _tokenized(self, texts: Sequence[str], role: Role) -> TokenRows:
-        prompt = self._prompts.get(role, "")
-        rows = self._tokenizer.rows([prompt + text for text in texts] if prompt else texts)
-        if not rows.lengths.all():
-            text = texts[int(rows.lengths.argmin())]
-            raise EncodingError(
-                f"the text {text[:60]!r} has no token for {', '.join(self.names)}; leave it out"
-            )
-        return rows
 
     def _wanted(self, names: Sequence[str] | None) -> list[str]:
         return [name for name in self.names if names is None or name in names]

@@ -7,7 +7,6 @@ that is not known to run so gets batches of one length instead, which need no pa
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecloom.encoders.packed_attention import LAYOUT, PACKED, Layout, has_varlen, register, runs_of
-from vecloom.encoders.tensors import TensorFile
+from vecloom.encoders.tensors import TensorFile, read_config
 from vecloom.encoders.tokens import TokenRows
 from vecloom.errors import DeviceError, EncodingError, MissingExtraError, WeightsError
 
@@ -53,7 +52,7 @@ _LEGACY = {
 CPU_TOKENS = 2048
 LEAST_TOKENS, MOST_TOKENS = 512, 32_768
 
-_DTYPE_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
+DTYPE_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 
 #: Rows of a CPU's batch at least, filled up with a text that is dropped: kernels take another way for a few.
 LEAST_ROWS = 16
@@ -272,7 +271,7 @@ class Transformer:
     def budget(self) -> TokenBudget:
         """The token budget of a batch, by the memory that is free once the model is loaded."""
         torch = import_torch()
-        itemsize = _DTYPE_BYTES[self._precision]
+        itemsize = DTYPE_BYTES[self._precision]
         self._model  # noqa: B018
         return TokenBudget(_tokens_that_fit(self.config, torch.device(self.device), itemsize))
 
@@ -391,22 +390,6 @@ class _Sent:
         self.ids = send(rows.ids[places])
         self.positions = send(within + first_position)
         self.device_starts = send(self.starts)
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """``config.json`` of a model.
-
-    Raises:
-        WeightsError: it cannot be read.
-    """
-    path = folder / "config.json"
-    try:
-        said = json.loads(path.read_bytes())
-        if not isinstance(said, dict):
-            raise ValueError("it is no object")
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{str(path)!r} cannot be read ({error}); pull the model again") from error
-    return said
 
 
 def native_config(said: Mapping[str, Any]) -> Any:

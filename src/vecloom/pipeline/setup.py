@@ -14,14 +14,10 @@ from vecloom.encoders.load import Pass, passes_of
 from vecloom.engine import Engine
 from vecloom.errors import WeightsError
 from vecloom.registry import ModelSpec
-from vecloom.weights import Weights
+from vecloom.weights import Weights, unheard
 
 if TYPE_CHECKING:
     from vecloom.chunking import Chunker
-
-
-def unheard(_line: str) -> None:
-    """Take a line for a person and show it to nobody."""
 
 
 def passes_for(

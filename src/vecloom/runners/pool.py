@@ -77,19 +77,18 @@ class Pool(Generic[T, R]):
             EncodingError: workers die again and again.
         """
         while True:
-            pipes = {worker.pipe: worker for worker in self._workers}
-            for pipe in wait(list(pipes)):
-                worker = pipes[pipe]  # type: ignore[index]
-                try:
-                    good, name, found = worker.pipe.recv()
-                except (EOFError, OSError):
-                    self._replace(worker)
-                    break
-                if not good:
-                    raise found
-                worker.deaths = 0
-                worker.windows = deque(window for window in worker.windows if window[0] != name)
-                return name, found
+            ready = wait([worker.pipe for worker in self._workers])
+            worker = next(worker for worker in self._workers if worker.pipe in ready)
+            try:
+                good, name, found = worker.pipe.recv()
+            except (EOFError, OSError):
+                self._replace(worker)
+                continue
+            if not good:
+                raise found
+            worker.deaths = 0
+            worker.windows = deque(window for window in worker.windows if window[0] != name)
+            return name, found
 
     def close(self) -> None:
         """End the workers; what they are doing is dropped."""

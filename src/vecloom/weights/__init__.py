@@ -19,17 +19,17 @@ from vecloom.weights import folder
 from vecloom.weights.cache import Shelf
 from vecloom.weights.origin import RECORD, Origin
 
-__all__ = ["Origin", "Weights"]
+__all__ = ["Origin", "Weights", "unheard"]
 
 
-def _silent(_line: str) -> None:
-    """Take a notice and show it to nobody."""
+def unheard(_line: str) -> None:
+    """Take a line for a person and show it to nobody."""
 
 
 class Weights:
     """The files of models, by the user's settings. ``notice`` is given lines to show while fetching."""
 
-    def __init__(self, config: Config, notice: Callable[[str], None] = _silent) -> None:
+    def __init__(self, config: Config, notice: Callable[[str], None] = unheard) -> None:
         self._config = config
         self._notice = notice
 
