@@ -51,6 +51,7 @@ class Shape:
     peer: str
     causal: bool = False
     longest: int = 1024
+    letter: int = 2
 
 
 def _bert_linear(hidden: int, inner: int, layers: int, gated: bool = False) -> int:
@@ -103,6 +104,7 @@ SHAPES: Mapping[str, Shape] = {
         768,
         _bert_linear(768, 3072, 12, gated=True),
         "cls",
+        letter=1,
     ),
     "all-miniLM-l6": Shape(
         make_minilm,
@@ -119,6 +121,7 @@ SHAPES: Mapping[str, Shape] = {
         _bert_linear(384, 1536, 6),
         "mean",
         longest=512,
+        letter=1,
     ),
 }
 
@@ -150,13 +153,13 @@ def operations(shape: Shape, lengths: Sequence[int]) -> float:
     return float(sum(2 * shape.linear * n + attention * shape.layers * shape.width * n * n for n in lengths))
 
 
-def mixed_texts(mean: int, tokens: int, longest: int) -> list[str]:
-    """Texts of lengths like those of chunks, of about so many tokens in all: each letter is a token."""
+def mixed_texts(mean: int, tokens: int, longest: int, letter: int) -> list[str]:
+    """Texts of lengths like those of chunks, of about so many tokens in all; ``letter``: tokens of a letter."""
     draw = random.Random(mean)
     texts, total = [], 0
     while total < tokens:
         length = max(8, min(longest - 8, round(draw.gammavariate(4.0, mean / 4.0))))
-        texts.append(" ".join(draw.choice("abcdefghij") for _ in range(max(1, length // 2))))
+        texts.append(" ".join(draw.choice("abcdefghij") for _ in range(length // letter)))
         total += length
     return texts
 
@@ -191,7 +194,7 @@ def measure(
     """One model over one mix, vecloom and sentence-transformers by turns."""
     shape, spec, folder = stand_in(key, tiny)
     longest = 120 if tiny else shape.longest
-    texts = mixed_texts(min(mean, longest), tokens, longest)
+    texts = mixed_texts(min(mean, longest), tokens, longest, shape.letter)
     mine = TorchEncoder([spec], folder, device, precision, threads=_cores())
     engines: dict[str, Callable[[Sequence[str]], object]] = {
         "vecloom": mine.encode_documents,
@@ -281,8 +284,8 @@ def two_workers(
     from vecloom.engine import EncodingStage
     from vecloom.runners.pool import Pool
 
-    _, spec, folder = stand_in(key, tiny)
-    texts = mixed_texts(100 if tiny else MIXES[0], tokens, 120 if tiny else 1024)
+    shape, spec, folder = stand_in(key, tiny)
+    texts = mixed_texts(100 if tiny else MIXES[0], tokens, 120 if tiny else 1024, shape.letter)
     one = Pass((spec,), folder, "torch", precision, (device, device), FOLDER, 1)  # type: ignore[arg-type]
     alone, _ = EncodingStage([one], device)((texts, one.names))
     windows = [texts[start : start + 256] for start in range(0, len(texts), 256)]
