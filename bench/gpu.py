@@ -154,7 +154,7 @@ def operations(shape: Shape, lengths: Sequence[int]) -> float:
 
 
 def mixed_texts(mean: int, tokens: int, longest: int, letter: int) -> list[str]:
-    """Texts of lengths like those of chunks, of about so many tokens in all; ``letter``: tokens of a letter."""
+    """Texts of lengths like those of chunks, of so many tokens in all; a letter gives ``letter`` of them."""
     draw = random.Random(mean)
     texts, total = [], 0
     while total < tokens:

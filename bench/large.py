@@ -132,7 +132,7 @@ def indexed(tree: Path, home: Path) -> tuple[Mapping[str, Any], float, int]:
 def index_only(tree: Path, home: Path) -> None:
     """What `indexed` runs in a process of its own: like the command, but the report goes to stdout."""
     from vecloom import Index
-    from vecloom.pipeline.manifest import Asked
+    from vecloom.recipe import Asked
 
     with Index.prepare(home, Asked()) as index:
         report = index.add(tree)

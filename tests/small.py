@@ -16,6 +16,7 @@ from pathlib import Path
 
 # Without onnxruntime, whose import starts a thread that a fork would lose.
 _IMPORTED = [
+    "pyarrow.parquet",
     "pytest",
     "qdrant_edge",
     "tokenizers",
@@ -26,6 +27,10 @@ _IMPORTED = [
     "vecloom.index",
     "vecloom.pipeline.run",
     "vecloom.chunking",
+    "vecloom.carry",
+    "vecloom.pipeline.embedding",
+    "vecloom.pipeline.loading",
+    "vecloom.cli.carrying",
     "vecloom.cli.indexing",
     "vecloom.encoders.torch_pass",
 ]

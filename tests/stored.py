@@ -17,7 +17,7 @@ Contents: TypeAlias = dict[str, tuple[dict[str, Any], dict[str, Any]]]
 def contents(index: Index) -> Contents:
     """All that the points of an index hold, to the last bit."""
     names = [v.name for v in index._manifest.schema(index._registry).vectors]
-    with index._access.open("test") as store:
+    with index._home.access.open("test") as store:
         return {
             record.id: (dict(record.payload), {name: _plain(v) for name, v in record.vectors.items()})
             for record in store.scroll(vectors=names)

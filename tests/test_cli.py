@@ -15,7 +15,7 @@ import pytest
 
 from vecloom.cli import run
 from vecloom.cli.output import Pace
-from vecloom.pipeline.manifest import record
+from vecloom.pipeline.manifest import record_in
 from vecloom.pipeline.report import Progress
 
 GUIDE = "# Guide\n\nHow to weave.\n\n## Retries\n\nRetry the connection twice.\n"
@@ -275,11 +275,11 @@ def test_a_listing_can_be_clicked(
 
 def test_a_search_says_which_legs_are_not_complete(vecloom: Vecloom, tree: Path, tmp_path: Path) -> None:
     vecloom("index", tree, "--index", "index")
-    record(tmp_path / "index", incomplete=("qdrant-minilm",))
+    record_in(tmp_path / "index", incomplete=("qdrant-minilm",))
     done = vecloom("search", "weave", "--index", "index", "--json")
     assert done.rows and "not complete yet: qdrant-minilm" in done.err
     assert "writer: none; vecloom index goes on" in vecloom("status", "--index", "index").out
-    record(tmp_path / "index", incomplete=(), unfinished=("project",))
+    record_in(tmp_path / "index", incomplete=(), unfinished=("project",))
     assert "not complete yet: project" in vecloom("search", "weave", "--index", "index").err
     assert "not read to the end" in vecloom("status", "--index", "index").out
 

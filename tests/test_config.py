@@ -177,9 +177,9 @@ def test_a_folder_in_an_unknown_home_is_refused(load: Load) -> None:
 
 
 def test_every_setting_is_in_the_docs() -> None:
-    from vecloom.config.file import _File, _ModelTable, _WeightsTable
+    from vecloom.config.file import _File, _ModelTable, _ServerTable, _WeightsTable
 
     page = (Path(__file__).parent.parent / "docs" / "settings.md").read_text("utf-8")
-    for table in (_File, _WeightsTable, _ModelTable):
+    for table in (_File, _WeightsTable, _ServerTable, _ModelTable):
         for name in table.model_fields:
             assert re.search(rf"`{name}`|^\[?{name}\b|^\[weights\.{name}\]", page, re.MULTILINE), name

@@ -23,9 +23,10 @@ from vecloom.errors import (
     WeightsError,
 )
 from vecloom.index import Index
-from vecloom.pipeline.manifest import Asked, load_manifest
+from vecloom.pipeline.manifest import load_manifest
 from vecloom.pipeline.report import Progress
 from vecloom.pipeline.writer import writing
+from vecloom.recipe import Asked
 
 SEVERAL = "def one():\n    return 'first'\n\n\nclass Two:\n    def three(self):\n        return 'third'\n"
 

@@ -23,8 +23,9 @@ from vecloom.encoders.backends import How, Runs, query_runs, runs_of
 from vecloom.errors import DeviceError, IndexMismatchError, MissingExtraError, UsageError
 from vecloom.index import Index
 from vecloom.pipeline import filling
-from vecloom.pipeline.manifest import Asked, load_manifest, record
+from vecloom.pipeline.manifest import load_manifest, record_in
 from vecloom.pipeline.report import Progress
+from vecloom.recipe import Asked
 from vecloom.registry import Registry
 
 SEED = (
@@ -161,7 +162,7 @@ def test_heads_of_bge_m3_share_its_pass_and_are_searched(
         assert hits and {*hits[0].legs} == {"bge-m3-colbert", "bge-m3-sparse"}
         by_default = index.search("retry the connection")
         assert "bge-m3-colbert" not in set().union(*(hit.legs for hit in by_default))
-        with index._access.open("test") as store:
+        with index._home.access.open("test") as store:
             matrix = next(store.scroll(vectors=["bge-m3-colbert"])).vectors["bge-m3-colbert"]
     assert matrix.shape[1] == WIDTH and matrix.shape[0] > 1
 
@@ -174,7 +175,7 @@ def test_matrices_are_taken_over_from_equal_texts(tree: Path, tmp_path: Path, se
         second = index.add(tmp_path / "copy" / "tree", source="copy")
         assert second.new == first.points and second.reused > 1
         stored: dict[str, list[Any]] = {}
-        with index._access.open("test") as store:
+        with index._home.access.open("test") as store:
             for record in store.scroll(fields=["header", "text"], vectors=["bge-m3-colbert"]):
                 text = record.payload["header"] + record.payload["text"]
                 stored.setdefault(text, []).append(record.vectors["bge-m3-colbert"])
@@ -198,7 +199,7 @@ def test_a_cut_dimension_is_recorded_and_stored(tree: Path, tmp_path: Path, seed
     with Index.create(tmp_path / "index", [name], how=ON_CPU, config=seed_config) as index:
         index.add(tree)
         assert index.models == (name,)
-        with index._access.open("test") as store:
+        with index._home.access.open("test") as store:
             assert store.schema.vectors[0].dim == 16
         assert index.search("retry the connection")
 
@@ -279,7 +280,7 @@ def test_a_recorded_precision_that_this_machine_lacks_is_refused(tmp_path: Path,
     with Index.create(tmp_path / "index", ["nomic-coderank"], how=ON_CPU, config=seed_config) as index:
         (tmp_path / "note.md").write_text("# Note\n\nOpen the connection.\n", "utf-8")
         (model,) = load_manifest(index.folder).models
-        record(index.folder, models=(replace(model, precision="fp16"),))
+        record_in(index.folder, models=(replace(model, precision="fp16"),))
         with pytest.raises(DeviceError, match=r"fp16 is slow .* made in fp16 needs --rebuild"):
             index.add(tmp_path / "note.md")
 

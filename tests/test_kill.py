@@ -23,7 +23,8 @@ from vecloom.cli import run
 from vecloom.config import Config
 from vecloom.errors import IndexFormatError
 from vecloom.index import Index
-from vecloom.pipeline.manifest import Asked, load_manifest
+from vecloom.pipeline.manifest import load_manifest
+from vecloom.recipe import Asked
 from vecloom.registry import DEFAULT_MODELS
 
 if sys.platform == "win32":

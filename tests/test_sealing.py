@@ -13,6 +13,7 @@ from vecloom.pipeline import filling, sealing, storing
 from vecloom.pipeline.manifest import load_manifest
 from vecloom.pipeline.report import Progress
 from vecloom.stores import optimise
+from vecloom.stores.edge import EdgeStore
 
 
 @pytest.fixture
@@ -39,7 +40,8 @@ def test_a_shard_is_sealed_whenever_enough_points_lie_outside(
     events: list[Progress] = []
     with Index.create(tmp_path / "index", config=tiny_config) as index:
         report = index.add(tree, listener=events.append)
-        with index._access.open("count") as store:
+        with index._home.access.open("count") as store:
+            assert isinstance(store, EdgeStore)
             assert store.indexed() == report.points == 12
         assert contents(index) == contents_of_a_run_without_sealing(tree, tmp_path, tiny_config)
         assert load_manifest(index.folder).shard != "shard-1"

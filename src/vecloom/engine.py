@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import TypeAlias
@@ -138,6 +138,18 @@ def take_rows(vectors: Vectors, rows: Sequence[int] | NDArray[np.int64]) -> Vect
     if isinstance(vectors, list):
         return [vectors[row] for row in chosen]
     return vectors[chosen]
+
+
+def spans(sizes: NDArray[np.int64], most: int, most_bytes: int) -> Iterator[range]:
+    """Rows of these sizes in runs of at most so many rows and bytes, but one row whatever its size."""
+    ends = np.cumsum(sizes)
+    first = 0
+    while first < len(sizes):
+        before = int(ends[first - 1]) if first else 0
+        fits = int(np.searchsorted(ends, before + most_bytes, side="right"))
+        last = max(first + 1, min(first + most, fits))
+        yield range(first, last)
+        first = last
 
 
 def _rows_in(distinct: Sequence[str], texts: Sequence[str]) -> NDArray[np.int64] | None:

@@ -12,6 +12,8 @@
     │   ├── InvalidVectorError    a vector that must not be stored (NaN, zero, unsorted, wrong size)
     │   └── StoreFullError        no room on the disk
     ├── IndexMismatchError    the index was made with other models or settings
+    ├── PackError             a pack that is damaged, was tampered with, or is none
+    ├── TimeLimitError        the time that was given is over; what is done stays
     ├── IndexFormatError      the index was made by a newer version, or is not an index
     └── MissingExtraError     an optional dependency is not installed
 
@@ -73,6 +75,14 @@ class IndexMismatchError(VecloomError):
     """The index was made with other models or settings than those asked for."""
 
     exit_code = 2
+
+
+class PackError(VecloomError):
+    """A pack that is damaged, was tampered with, was made by a newer version, or is none."""
+
+
+class TimeLimitError(VecloomError):
+    """The time that the user gave is over; what is done stays, and the next run goes on."""
 
 
 class IndexFormatError(VecloomError):

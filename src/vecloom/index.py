@@ -1,4 +1,4 @@
-"""The public facade: an index is a folder; create or open it, add trees to it, search it.
+"""The public facade: an index is a folder, or a collection of a Qdrant server; add trees to it, search it.
 
 What only an index run needs is imported where one begins: a search in a new process is mostly imports.
 """
@@ -8,53 +8,36 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from vecloom.config import Config, load_config
 from vecloom.encoders.backends import ANYHOW, How, Runs, check_device, query_runs
 from vecloom.encoders.load import Pass
 from vecloom.engine import Engine
-from vecloom.errors import IndexFormatError, IndexMismatchError, UsageError
+from vecloom.errors import IndexFormatError, UsageError
 from vecloom.fusion import FusionName
-from vecloom.pipeline.manifest import (
-    FILE_NAME,
-    Asked,
-    Manifest,
-    changed,
-    load_manifest,
-    new_manifest,
-    query_task,
-    stamp,
-)
+from vecloom.pipeline.home import FolderHome, Home
+from vecloom.pipeline.manifest import FILE_NAME, Manifest, load_manifest, widened
 from vecloom.pipeline.naming import name_sources
 from vecloom.pipeline.report import IndexReport, Listener, both, quiet
-from vecloom.pipeline.setup import (
-    chunker_for,
-    engine_of,
-    instant_names,
-    passes_for,
-    weights_hash,
-)
-from vecloom.pipeline.writer import writer_of, writing
+from vecloom.pipeline.setup import chunker_for, engine_of, instant_names, passes_for, pinned
+from vecloom.recipe import Asked, new_recipe, query_task
 from vecloom.registry import DEFAULT_MODELS, ModelSpec
 from vecloom.search import Query, search
-from vecloom.stores.access import ShardAccess
-from vecloom.stores.room import allocated
 from vecloom.types import Filter, Hit
 from vecloom.weights import unheard
-
-if TYPE_CHECKING:
-    from vecloom.stores.edge import EdgeStore
 
 #: Takes lines that a person should see, such as what is being fetched.
 Notice = Callable[[str], None]
 
-#: Opening a shard costs more than a search, so it stays open that long after its last use; whoever else wants
-#: it gets it at once.
-IDLE_SECONDS = 30.0
+#: What names the place of an index: its folder, or the URL of a server.
+Place = str | os.PathLike[str]
+
+#: The collection of a server where none is named.
+DEFAULT_COLLECTION = "docs_v5_multi"
 
 #: Where a rebuilt index grows until it takes the old one's place.
 _REBUILD = "rebuild"
@@ -64,10 +47,11 @@ _REBUILD = "rebuild"
 class IndexStatus:
     """What an index holds.
 
-    ``vectors``: name -> how many of the ``points`` have it. ``incomplete``: names that some points lack.
-    ``unfinished``: sources that were not read to the end. ``sources``: name -> (root, points). ``runs``:
-    model -> the backend and precision that its vectors were computed with; ``task``: whose prompts documents
-    were given. ``writer``: who indexes right now and how far that is.
+    ``folder``: the folder, or the URL with the collection. ``vectors``: name -> how many of the ``points``
+    have it. ``incomplete``: names that some points lack. ``unfinished``: sources that were not read to the
+    end. ``sources``: name -> (root, points). ``runs``: model -> the backend and precision that its vectors
+    were computed with; ``task``: whose prompts documents were given. ``bytes``: on the disk; None on a
+    server. ``writer``: who of this machine indexes right now and how far that is.
     """
 
     folder: str
@@ -81,21 +65,21 @@ class IndexStatus:
     task: str | None
     chunk_tokens: int
     overlap: int
-    bytes: int
+    bytes: int | None
     writer: str
 
 
 class Index:
-    """An index folder: one shard, and the settings that it was made with.
+    """An index: points in a folder or a collection, and the settings that it was made with.
 
     Any number of processes may search while one adds. Close it, or use it as a context manager.
     """
 
     def __init__(
-        self, folder: Path, config: Config, manifest: Manifest, notice: Notice, device: str = "auto"
+        self, home: Home, config: Config, manifest: Manifest, notice: Notice, device: str = "auto"
     ) -> None:
         """Use `create`, `open` or `prepare`."""
-        self.folder = folder
+        self._home = home
         self._config = config
         self._registry = config.registry()
         self._manifest = manifest
@@ -104,48 +88,50 @@ class Index:
         self._notice = notice
         self._device = device
         self._engines: dict[object, Engine] = {}
-        self._access = ShardAccess(folder, self._open_shard, idle=IDLE_SECONDS)
 
     @classmethod
     def create(
         cls,
-        folder: str | os.PathLike[str],
+        place: Place,
         models: Sequence[str] = DEFAULT_MODELS,
         *,
+        collection: str | None = None,
         chunk_tokens: int | None = None,
         overlap: int = 0,
         how: How = ANYHOW,
         config: Config | None = None,
         notice: Notice = unheard,
     ) -> Self:
-        """Make an empty index in a new or empty folder, once the models' files are here.
+        """Make an empty index, once the models' files are here.
 
+        ``place``: a new or empty folder, or the URL of a Qdrant server (and ``collection``, a new one there).
         ``chunk_tokens`` counts all that a model sees (special tokens and context header included); by default
         the smallest recommended length of the models, at most 512. ``how``: backend, precision, device, and
         the task whose prompts the documents are given. ``notice`` takes lines for a person.
 
         Raises:
-            UsageError: the folder holds something already, or a number is out of range.
+            UsageError: the folder or collection holds something already, or a number is out of range.
             UnknownModelError: a model that no row answers to.
             WeightsError: a model's files cannot be had.
             DeviceError: the device is not there, or lacks the precision.
-            MissingExtraError: a backend is not installed.
+            MissingExtraError: a backend is not installed, or the client of servers.
+            StoreError: the server does not answer, or refuses.
         """
-        from vecloom.pipeline.shards import create_index, require_vacant
-
-        path = Path(folder).absolute()
         config = config or load_config()
-        manifest = new_manifest(config.registry(), Asked(tuple(models), chunk_tokens, overlap, how))
-        require_vacant(path, manifest)
-        index = cls(path, config, manifest, notice, how.device)
-        create_index(path, index._ready(), manifest.schema(config.registry()))
+        home = home_of(place, collection, config)
+        recipe = new_recipe(config.registry(), Asked(tuple(models), chunk_tokens, overlap, how))
+        manifest = Manifest.of(recipe)
+        home.require_vacant(manifest)
+        index = cls(home, config, manifest, notice, how.device)
+        home.create(index._ready(), manifest.schema(config.registry()))
         return index
 
     @classmethod
     def open(
         cls,
-        folder: str | os.PathLike[str],
+        place: Place,
         *,
+        collection: str | None = None,
         device: str = "auto",
         config: Config | None = None,
         notice: Notice = unheard,
@@ -153,36 +139,41 @@ class Index:
         """Open an index. ``device``: where its models run that can be moved (see `create`).
 
         Raises:
-            IndexFormatError: the folder holds none, or a newer version made it.
+            IndexFormatError: there is none, or a newer version made it.
             IndexMismatchError: a model's row changed since it was made.
             UsageError: no model of it runs on the device.
+            StoreError: the server does not answer, or refuses.
         """
-        path = Path(folder).absolute()
         config = config or load_config()
-        manifest = load_manifest(path)
+        home = home_of(place, collection, config)
+        manifest = home.load()
         specs = manifest.specs(config.registry())
         check_device(specs, [record.backend for record in manifest.models], device)
-        return cls(path, config, manifest, notice, device)
+        return cls(home, config, manifest, notice, device)
 
     @classmethod
     def prepare(
         cls,
-        folder: str | os.PathLike[str],
+        place: Place,
         asked: Asked,
         *,
+        collection: str | None = None,
         config: Config | None = None,
         notice: Notice = unheard,
     ) -> Self:
-        """Open the index in ``folder``, or create it as asked; further models asked for are added.
+        """Open the index, or create it as asked; further models asked for are added.
 
         Raises:
             IndexMismatchError: what is asked can only be had with `rebuild`.
         """
-        if not (Path(folder) / FILE_NAME).exists():
+        config = config or load_config()
+        home = home_of(place, collection, config)
+        if not home.exists():
             try:
                 return cls.create(
-                    folder,
+                    place,
                     asked.models or DEFAULT_MODELS,
+                    collection=collection,
                     chunk_tokens=asked.chunk_tokens,
                     overlap=asked.overlap or 0,
                     how=asked.how,
@@ -190,23 +181,23 @@ class Index:
                     notice=notice,
                 )
             except UsageError:
-                if not (Path(folder) / FILE_NAME).exists():
+                if not home.exists():
                     raise
                 # Another process made it meanwhile.
         device = asked.how.device
-        index = cls.open(folder, device=device, config=config, notice=notice)
-        wanted = changed(index._manifest, index._registry, asked)
-        if wanted != index._manifest:
-            with writing(index.folder, "add a model"):
-                wanted = changed(load_manifest(index.folder), index._registry, asked)
-                cls(index.folder, index._config, wanted, notice, device)._ready().save(index.folder)
-            return cls.open(folder, device=device, config=config, notice=notice)
+        index = cls.open(place, collection=collection, device=device, config=config, notice=notice)
+        if widened(index._manifest, index._registry, asked) != index._manifest:
+            home = index._home
+            with home.writing("add a model"):
+                wanted = widened(home.load(), index._registry, asked)
+                home.save(cls(home, config, wanted, notice, device)._ready())
+            index._load()
         return index
 
     @classmethod
     def rebuild(
         cls,
-        folder: str | os.PathLike[str],
+        place: Place,
         asked: Asked,
         *roots: str | os.PathLike[str],
         source: str | None = None,
@@ -220,12 +211,17 @@ class Index:
         other models the budget is chosen anew). A killed rebuild goes on when it is called again.
 
         Raises:
-            UsageError: the old index cannot be read and no root is named, or a source's root is gone.
+            UsageError: the old index cannot be read and no root is named, or a source's root is gone; or the
+                index is a collection, which is made anew beside itself.
             IndexFormatError: the folder holds no index.
         """
         from vecloom.pipeline.shards import adopt
 
-        path = Path(folder).absolute()
+        if is_url(place):
+            raise UsageError(
+                "a collection is made anew beside the old one: name another --collection, then forget the old"
+            )
+        path = Path(place).absolute()
         config = config or load_config()
         former = _readable(path)
         if former is not None:
@@ -239,10 +235,11 @@ class Index:
         for name, root in sources.items():
             if not root.exists():
                 raise UsageError(f"{root}, the root of {name}, is gone; forget it first: --remove {name}")
-        with writing(path, "index --rebuild") as progress:
+        home = FolderHome(path, config.registry())
+        with home.writing("index --rebuild") as progress:
             side = path / _REBUILD
-            made = new_manifest(config.registry(), asked)
-            wanted = cls(path, config, made, notice, asked.how.device)._ready()
+            made = Manifest.of(new_recipe(config.registry(), asked))
+            wanted = cls(home, config, made, notice, asked.how.device)._ready()
             begun = _readable(side)
             if begun is None or not begun.same_settings(wanted) or not (side / begun.shard).is_dir():
                 shutil.rmtree(side, ignore_errors=True)
@@ -262,6 +259,16 @@ class Index:
         self.close()
 
     @property
+    def place(self) -> str:
+        """The folder, or the URL with the collection."""
+        return self._home.name
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the index; of a collection, the folder of this machine that remembers its files."""
+        return self._home.local
+
+    @property
     def models(self) -> tuple[str, ...]:
         """Keys of the models that fill the index's vectors."""
         return tuple(record.name for record in self._manifest.models)
@@ -274,12 +281,12 @@ class Index:
     @property
     def incomplete(self) -> tuple[str, ...]:
         """Vector names that some points lack: an index run is filling them, or was stopped."""
-        return load_manifest(self.folder).incomplete
+        return self._home.load().incomplete
 
     @property
     def unfinished(self) -> tuple[str, ...]:
         """Sources that an index run has begun to read and not read to the end."""
-        return load_manifest(self.folder).unfinished
+        return self._home.load().unfinished
 
     @property
     def specs(self) -> tuple[ModelSpec, ...]:
@@ -288,9 +295,9 @@ class Index:
 
     def _load(self) -> Manifest:
         """The manifest as it is now: another process may have added a model, or made the index anew."""
-        seen = stamp(self.folder)
+        seen = self._home.stamp()
         if seen is None or seen != self._seen:
-            manifest = load_manifest(self.folder)
+            manifest = self._home.load()
             if not manifest.same_settings(self._manifest):
                 self._engines.clear()
             self._schema = manifest.schema(self._registry)
@@ -338,25 +345,7 @@ class Index:
 
     def _pinned(self, names: Sequence[str]) -> Manifest:
         """The manifest with the hashes of these models' files, which must be those it was made with."""
-        models = []
-        for record, spec in zip(self._manifest.models, self.specs, strict=True):
-            found = record.weights_hash
-            if record.vector_name in names:
-                found = weights_hash(spec, self._config, self._notice)
-            if record.weights_hash not in ("", found):
-                raise IndexMismatchError(
-                    f"the files of {record.name} are not those that the index was made with; bring those "
-                    f"back, or make the index anew with --rebuild"
-                )
-            models.append(replace(record, weights_hash=found))
-        return replace(self._manifest, models=tuple(models))
-
-    def _open_shard(self) -> EdgeStore:
-        """Open the shard that is current now: called with the shard's lock held."""
-        from vecloom.stores.edge import EdgeStore
-
-        manifest = load_manifest(self.folder)
-        return EdgeStore.open(self.folder / manifest.shard, manifest.schema(self._registry))
+        return pinned(self._manifest, self.specs, names, self._config, self._notice)
 
     def add(
         self, *roots: str | os.PathLike[str], source: str | None = None, listener: Listener = quiet
@@ -374,29 +363,25 @@ class Index:
             DeviceError: the device is not there, is too small, or lacks a recorded precision.
             EncodingError: a model gave NaN, or a text does not fit the device's memory.
         """
-        with writing(self.folder, f"index {' '.join(str(root) for root in roots)}") as progress:
+        with self._home.writing(f"index {' '.join(str(root) for root in roots)}") as progress:
             named = name_sources(self._load().sources, roots, source)
-            return self._store(named, both(listener, progress), self.folder)
+            return self._store(named, both(listener, progress), self._home.local)
 
     def _ready(self) -> Manifest:
         """The manifest of an index to be made, or given a model, once the models' files are here."""
-        engine_of(self._passes(self._names))
-        return self._pinned(self._names)
-
-    @property
-    def _names(self) -> tuple[str, ...]:
-        return tuple(record.vector_name for record in self._manifest.models)
+        names = self._manifest.names
+        engine_of(self._passes(names))
+        return self._pinned(names)
 
     def _store(self, sources: Mapping[str, Path], listener: Listener, home: Path) -> IndexReport:
         """Index trees; ``home`` is the folder of the index that a user knows."""
         from vecloom.pipeline.run import Run
 
         manifest = self._manifest
-        passes = self._passes(self._names)
+        passes = self._passes(manifest.names)
         engine = engine_of(passes)
         run = Run(
-            folder=self.folder,
-            access=self._access,
+            home=self._home,
             engine=engine,
             passes=passes,
             chunker=chunker_for(manifest.counted_by, engine, manifest.chunk_tokens, manifest.overlap),
@@ -405,7 +390,7 @@ class Index:
             notice=self._notice,
             listener=listener,
         )
-        self._pinned(self._names).save(self.folder)
+        self._home.save(self._pinned(manifest.names))
         report = run.store(sources)
         self._load()
         return report
@@ -418,12 +403,12 @@ class Index:
         """
         from vecloom.pipeline.run import remove_source
 
-        with writing(self.folder, f"index --remove {source}"):
+        with self._home.writing(f"index --remove {source}"):
             self._load()
             if source not in self._manifest.sources:
                 have = ", ".join(self._manifest.sources) or "none"
                 raise UsageError(f"the index has no source {source!r}; it has {have}")
-            deleted = remove_source(self.folder, self._access, source)
+            deleted = remove_source(self._home, source)
             self._load()
             return deleted
 
@@ -462,7 +447,7 @@ class Index:
         self._load()
         names = query.names(self._schema)
         vectors = self._query_engine(names, task).encode_queries([text], names)
-        with self._access.open("search") as store:
+        with self._home.access.open("search") as store:
             return search(store, query, vectors)
 
     def _vector_name(self, name: str) -> str:
@@ -471,13 +456,13 @@ class Index:
 
     def status(self) -> IndexStatus:
         """What the index holds, counted now."""
-        with self._access.open("status") as store:
+        with self._home.access.open("status") as store:
             points = store.count()
             vectors = {v.name: store.count(Filter(has=(v.name,))) for v in store.schema.vectors}
             chunks = store.facet("source")
-        manifest = load_manifest(self.folder)
+        manifest = self._home.load()
         return IndexStatus(
-            folder=str(self.folder),
+            folder=self._home.name,
             points=points,
             vectors=vectors,
             incomplete=manifest.incomplete,
@@ -488,13 +473,34 @@ class Index:
             task=manifest.task,
             chunk_tokens=manifest.chunk_tokens,
             overlap=manifest.overlap,
-            bytes=allocated(self.folder),
-            writer=writer_of(self.folder),
+            bytes=self._home.size(),
+            writer=self._home.writer(),
         )
 
     def close(self) -> None:
         """Let go of the shard."""
-        self._access.close()
+        self._home.access.close()
+
+
+def is_url(place: Place) -> bool:
+    """Whether a place is the URL of a server and no folder."""
+    return isinstance(place, str) and place.partition("://")[0] in ("http", "https", "grpc", "grpcs")
+
+
+def home_of(place: Place, collection: str | None, config: Config) -> Home:
+    """Where the index at ``place`` lives.
+
+    Raises:
+        UsageError: a collection is named for a folder, or a key would go over plain http.
+        MissingExtraError: the client of servers is not installed.
+    """
+    if is_url(place):
+        from vecloom.pipeline.collection import CollectionHome
+
+        return CollectionHome(str(place), collection or DEFAULT_COLLECTION, config)
+    if collection is not None:
+        raise UsageError(f"--collection {collection} names a collection of a server; --index {place} is none")
+    return FolderHome(Path(place).absolute(), config.registry())
 
 
 def _values(values: str | Sequence[str]) -> tuple[str, ...]:

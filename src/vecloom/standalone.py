@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vecloom.config import Config, load_config
-from vecloom.pipeline.manifest import Asked, new_manifest
 from vecloom.pipeline.naming import name_sources
 from vecloom.pipeline.setup import chunker_for, engine_of, passes_for
+from vecloom.recipe import Asked, new_recipe
 
 if TYPE_CHECKING:
     from vecloom.chunking import Chunker
@@ -26,10 +26,10 @@ def chunk_trees(
         UsageError: a root that does not exist.
         WeightsError: a model's tokenizer cannot be had.
     """
-    manifest = new_manifest(config.registry(), asked)
-    specs = manifest.specs(config.registry())
+    recipe = new_recipe(config.registry(), asked)
+    specs = recipe.specs(config.registry())
     engine = engine_of(passes_for(specs, config, how=asked.how))
-    chunker = chunker_for(manifest.counted_by, engine, manifest.chunk_tokens, manifest.overlap)
+    chunker = chunker_for(recipe.counted_by, engine, recipe.chunk_tokens, recipe.overlap)
     return _chunked(name_sources({}, roots, None), chunker)
 
 

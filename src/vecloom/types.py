@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Kind: TypeAlias = Literal["code", "prose", "notebook", "data"]
 VectorKind: TypeAlias = Literal["dense", "sparse", "multivector"]
+ProfileName: TypeAlias = Literal["default", "v5"]
 
 #: Namespace of the chunk ids (UUIDv5). Changing it changes every id of every index.
 CHUNK_NAMESPACE = uuid.UUID("bbd2e97b-4a50-5fdc-b27e-ee60ee9bd19e")
@@ -121,7 +122,7 @@ class Schema:
     """The named vectors of a store and its tuning profile. Dense vectors compare by cosine."""
 
     vectors: tuple[VectorField, ...]
-    profile: Literal["default", "v5"] = "default"
+    profile: ProfileName = "default"
 
     def field(self, name: str) -> VectorField | None:
         """The field called ``name``, or None."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from vecloom.cli import indexing, inspecting, models, searching
+from vecloom.cli import carrying, indexing, inspecting, models, searching
 from vecloom.errors import VecloomError
 
 app = typer.Typer(
@@ -19,6 +19,9 @@ app = typer.Typer(
 )
 app.command("index")(indexing.index)
 app.command("search")(searching.search)
+app.command("embed")(carrying.embed)
+app.command("load")(carrying.load)
+app.command("export")(carrying.export)
 app.command("status")(inspecting.status)
 app.command("chunk")(inspecting.chunk)
 app.add_typer(models.app, name="models")
@@ -42,6 +45,6 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit as stop:
         if stop.code == 130:
             kept = "; what was stored stays, and the next run goes on from there"
-            say(f"vecloom: stopped{kept if arguments[:1] == ['index'] else ''}")
+            say(f"vecloom: stopped{kept if arguments[:1] in (['index'], ['embed'], ['load']) else ''}")
         return stop.code if isinstance(stop.code, int) else 0
     return 0

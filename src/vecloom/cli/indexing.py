@@ -10,6 +10,7 @@ import typer
 
 from vecloom.cli.options import (
     BackendOption,
+    CollectionOption,
     DeviceOption,
     ModelsOption,
     OverlapOption,
@@ -18,6 +19,8 @@ from vecloom.cli.options import (
     TaskOption,
     TokensOption,
     names_of,
+    open_index,
+    place_named,
 )
 
 #: How far an index run stands back (0 to 19) behind what people wait for, searches beside it above all.
@@ -30,7 +33,8 @@ def index(
         typer.Argument(metavar="PATH...", readable=False, help="Folders, files, or a BEIR .jsonl file."),
     ] = None,
     *,
-    folder: TargetOption = None,
+    index: TargetOption = None,
+    collection: CollectionOption = None,
     source: Annotated[
         str | None, typer.Option("--source", metavar="NAME", help="Name of the source (one PATH only).")
     ] = None,
@@ -67,10 +71,10 @@ def index(
     from vecloom.config import load_config
     from vecloom.encoders.backends import How
     from vecloom.errors import UsageError
-    from vecloom.index import Index
+    from vecloom.index import Index, home_of
     from vecloom.locate import index_for_roots, index_for_search
-    from vecloom.pipeline.manifest import FILE_NAME, Asked
     from vecloom.pipeline.naming import name_sources
+    from vecloom.recipe import Asked
 
     config = load_config()
     how = How(backend, precision, device, task)
@@ -79,7 +83,7 @@ def index(
     if remove is not None:
         if paths or rebuild or source or models or chunk_tokens or overlap or how != How():
             raise UsageError("--remove stands alone: it takes no PATH and no other setting than --index")
-        with Index.open(folder or index_for_search(config, Path.cwd()), config=config) as opened:
+        with open_index(index, collection) as opened:
             say(f"{remove}: {opened.remove(remove):,} chunks deleted")
         return
     if not paths and not rebuild:
@@ -88,18 +92,21 @@ def index(
         raise UsageError(f"--source {source} names the source of a PATH; name that too")
     if paths:
         name_sources({}, paths, source)  # what cannot be indexed is refused before anything is made
-    place = folder or (index_for_roots(config, paths) if paths else index_for_search(config, Path.cwd()))
-    if not paths and not (place / FILE_NAME).exists():
+    place = place_named(index, collection, config) or (
+        index_for_roots(config, paths) if paths else index_for_search(config, Path.cwd())
+    )
+    there = home_of(place, collection, config).exists()
+    if not paths and not there:
         raise UsageError(f"{place} holds no index to rebuild; name a PATH to index")
     asked = Asked(tuple(names_of(models)), chunk_tokens, overlap, how)
     _step_back()
     with progress() as listener:
-        if rebuild and (place / FILE_NAME).exists():
+        if rebuild and there:
             report = Index.rebuild(
                 place, asked, *(paths or ()), source=source, config=config, notice=say, listener=listener
             )
         else:
-            with Index.prepare(place, asked, config=config, notice=say) as prepared:
+            with Index.prepare(place, asked, collection=collection, config=config, notice=say) as prepared:
                 report = prepared.add(*(paths or ()), source=source, listener=listener)
     tell_report(report, verbose=verbose)
     say(f'index: {place}; ask it with: vecloom search "..."')

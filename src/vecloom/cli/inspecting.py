@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from vecloom.cli.options import (
+    CollectionOption,
     IndexOption,
     JsonOption,
     ModelsOption,
@@ -18,22 +19,26 @@ from vecloom.cli.options import (
 )
 
 
-def status(*, folder: IndexOption = None, json: JsonOption = False) -> None:
+def status(
+    *, index: IndexOption = None, collection: CollectionOption = None, json: JsonOption = False
+) -> None:
     """What an index holds, which legs are complete, and who is writing to it."""
     from dataclasses import asdict
 
     from vecloom.cli.output import one_line, write, write_json
 
-    with open_index(folder) as index:
-        found = index.status()
+    with open_index(index, collection) as opened:
+        found = opened.status()
     if json:
         write_json(asdict(found))
         return
-    write(f"{one_line(found.folder)}: {found.points:,} chunks, {found.bytes / 1e6:,.1f} MB")
+    size = "" if found.bytes is None else f", {found.bytes / 1e6:,.1f} MB"
+    write(f"{one_line(found.folder)}: {found.points:,} chunks{size}")
     write(f"chunks: up to {found.chunk_tokens} tokens, overlap {found.overlap}")
     for name, (root, chunks) in found.sources.items():
         state = ", not read to the end" if name in found.unfinished else ""
-        write(f"source {one_line(name)}: {chunks:,} chunks of {one_line(root)}{state}")
+        where = f" of {one_line(root)}" if root else ""
+        write(f"source {one_line(name)}: {chunks:,} chunks{where}{state}")
     for (name, points), (model, run) in zip(found.vectors.items(), found.runs.items(), strict=True):
         share = "" if points == found.points else f" of {found.points:,}, {points / found.points:.0%}"
         write(f"vector {name}: {points:,}{share} ({model}: {run})")
@@ -66,7 +71,7 @@ def chunk(
     from vecloom.cli.output import counted_skips, say, write_json
     from vecloom.config import load_config
     from vecloom.encoders.backends import How
-    from vecloom.pipeline.manifest import Asked
+    from vecloom.recipe import Asked
     from vecloom.sources import Skip
     from vecloom.standalone import chunk_trees
 

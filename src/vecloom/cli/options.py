@@ -10,26 +10,34 @@ import typer
 from vecloom.errors import UsageError
 
 if TYPE_CHECKING:
+    from vecloom.config import Config
     from vecloom.index import Index
 
-# ``readable=False``: what may not be read is the job's failure and not wrong usage, so it is left to the job.
 IndexOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--index",
-        metavar="DIR",
-        readable=False,
-        help="The index's folder. By default the one around the working folder, else the only one.",
+        metavar="DIR|URL",
+        help="The index's folder, or a Qdrant server (http, https, grpc). By default the one around the "
+        "working folder, else the only one.",
     ),
 ]
 # Where an index run writes: another default than where a search reads.
 TargetOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--index",
-        metavar="DIR",
-        readable=False,
-        help="The index's folder. By default the one that holds the PATH already, else a new one.",
+        metavar="DIR|URL",
+        help="The index's folder, or a Qdrant server (http, https, grpc). By default the one that holds the "
+        "PATH already, else a new one.",
+    ),
+]
+CollectionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--collection",
+        metavar="NAME",
+        help="The collection of the server (docs_v5_multi); without --index of the one in QDRANT_URL.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
@@ -83,13 +91,28 @@ def pairs_of(items: list[str], option: str) -> dict[str, tuple[str, ...]]:
     return pairs
 
 
-def open_index(folder: Path | None, device: str = "auto") -> Index:
-    """The index that ``--index`` names, or the one meant without it; ``device`` encodes its queries."""
+def place_named(index: str | None, collection: str | None, config: Config) -> str | None:
+    """What ``--index`` names, or the server that ``--collection`` alone means; None where neither is said.
+
+    Raises:
+        UsageError: a collection, and no server is known.
+    """
+    if index is None and collection is not None:
+        if config.server_url is None:
+            raise UsageError(
+                f"--collection {collection} is on which server? Name it: --index http://HOST:6333"
+            )
+        return config.server_url
+    return index
+
+
+def open_index(index: str | None, collection: str | None, device: str = "auto") -> Index:
+    """The index that the options name, or the one meant without them; ``device`` encodes its queries."""
     from vecloom.cli.output import say
     from vecloom.config import load_config
     from vecloom.index import Index
     from vecloom.locate import index_for_search
 
     config = load_config()
-    place = folder or index_for_search(config, Path.cwd())
-    return Index.open(place, device=device, config=config, notice=say)
+    place = place_named(index, collection, config) or index_for_search(config, Path.cwd())
+    return Index.open(place, collection=collection, device=device, config=config, notice=say)

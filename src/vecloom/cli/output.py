@@ -31,7 +31,13 @@ SHOWN_LINES = 6
 #: What JSON may hold as it is and a terminal may obey: C1 controls, direction overrides, lone surrogates.
 _OBEYED = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
-_STEPS = {"read": "reading", "encode": "encoding", "optimise": "optimising"}
+_STEPS = {
+    "read": "reading",
+    "encode": "encoding",
+    "optimise": "optimising",
+    "load": "loading into",
+    "export": "exporting",
+}
 
 
 def say(text: str) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from vecloom.cli.options import (
+    CollectionOption,
     DeviceOption,
     IndexOption,
     JsonOption,
@@ -21,7 +22,8 @@ from vecloom.fusion import FusionName
 def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for, in words or code.")],
     *,
-    folder: IndexOption = None,
+    index: IndexOption = None,
+    collection: CollectionOption = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", help="How many hits.")] = 10,
     using: Annotated[
         str | None, typer.Option("--using", metavar="NAMES", help="Legs to search: models or vector names.")
@@ -54,8 +56,8 @@ def search(
     from vecloom.cli.output import hit_record, list_hits, say, write_json
 
     weights = {name: _number(values[-1], name) for name, values in pairs_of(weight or [], "--weight").items()}
-    index = open_index(folder, device)  # and not closed: see `vecloom.__main__`
-    hits = index.search(
+    opened = open_index(index, collection, device)  # and not closed: see `vecloom.__main__`
+    hits = opened.search(
         query,
         limit,
         using=names_of(using),
@@ -65,13 +67,13 @@ def search(
         per_file=per_file,
         task=task,
     )
-    if partial := [*index.unfinished, *index.incomplete]:
+    if partial := [*opened.unfinished, *opened.incomplete]:
         say(f"vecloom: not complete yet: {', '.join(partial)} (see vecloom status)")
     if json:
         for hit in hits:
             write_json(hit_record(hit))
     elif hits:
-        list_hits(hits, index.sources)
+        list_hits(hits, opened.sources)
     else:
         say("nothing found")
 

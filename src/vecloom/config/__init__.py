@@ -12,6 +12,10 @@ config folder, and never looked for in an indexed tree:
     [weights.folders]                       # files that are already here, by any name of the model
     bge-m3 = "/models/bge-m3"
 
+    [server]                                # of Qdrant; QDRANT_URL and QDRANT_API_KEY win
+    url = "https://qdrant.example.org:6333"
+    api_key = "..."
+
     [models.my-model]                       # a row of your own; under a built-in key it changes that row
     folder = "my-model"                     # relative to this file
     kind = "dense"
@@ -43,7 +47,8 @@ class Config:
     """The settings of one run.
 
     ``file`` is where the config file is, or would be. ``folders`` maps a row's ``weights_id`` to the local
-    folder that holds its files. ``models`` are the user's own rows, ready to use.
+    folder that holds its files. ``models`` are the user's own rows, ready to use. ``server_url``,
+    ``api_key``: of the Qdrant server that is meant where none is named.
     """
 
     data_dir: Path
@@ -52,6 +57,8 @@ class Config:
     order: tuple[OriginKind, ...] = DEFAULT_ORDER
     folders: Mapping[str, Path] = field(default_factory=dict)
     models: tuple[ModelSpec, ...] = ()
+    server_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
 
     def registry(self) -> Registry:
         """The built-in rows and the user's own; `Registry.replaced` names the built-in ones they changed."""
@@ -93,6 +100,8 @@ def load_config(
         order=said.order,
         folders=said.folders,
         models=said.models,
+        server_url=environ.get("QDRANT_URL") or said.server_url,
+        api_key=environ.get("QDRANT_API_KEY") or said.api_key,
     )
 
 

@@ -65,10 +65,16 @@ class _WeightsTable(_Table):
     folders: dict[Text, Text] = {}
 
 
+class _ServerTable(_Table):
+    url: Text | None = None
+    api_key: Text | None = None
+
+
 class _File(_Table):
     data_dir: Text | None = None
     cache_dir: Text | None = None
     weights: _WeightsTable = _WeightsTable()
+    server: _ServerTable = _ServerTable()
     models: dict[Text, _ModelTable] = {}
 
 
@@ -91,6 +97,8 @@ def read_file(path: Path) -> FileSettings:
         order=tuple(dict.fromkeys(file.weights.order)),
         folders=folders,
         models=tuple(rows.values()),
+        server_url=file.server.url,
+        api_key=file.server.api_key,
     )
 
 
@@ -110,7 +118,8 @@ def _field_problem(error: Mapping[str, Any]) -> str:
             key = where.removeprefix("models.")
             return f'{where} is not a setting; a key with a dot is quoted: [models."{key}"]'
         return f"{where} is not a setting"
-    return f"{where} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+    value = "..." if error["loc"][0] == "server" else repr(error["input"])  # it may hold the key
+    return f"{where} = {value}: {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
 def _refusal(path: Path, problems: list[str]) -> ConfigError:

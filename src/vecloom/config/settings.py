@@ -29,6 +29,8 @@ class FileSettings:
     order: tuple[OriginKind, ...] = DEFAULT_ORDER
     folders: Mapping[str, Path] = field(default_factory=dict)
     models: tuple[ModelSpec, ...] = ()
+    server_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
 
 
 def absolute(value: str | Path, base: Path) -> Path:

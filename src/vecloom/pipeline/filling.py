@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from vecloom.engine import Encoded, Window, take_rows
+from vecloom.engine import Encoded, Window, spans, take_rows
+from vecloom.pipeline.home import Visits
 from vecloom.pipeline.points import OPERATION_POINTS, encoded_hash
-from vecloom.pipeline.report import Cut, IndexReport, Listener, Progress
-from vecloom.pipeline.sealing import ShardWriter
+from vecloom.pipeline.report import IndexReport, Listener, Progress
 from vecloom.pipeline.shards import records
 from vecloom.runners import Runner
 from vecloom.types import Filter, Record, Vectors
@@ -80,15 +80,9 @@ class Backlog:
 
     def windows(self, size: WindowSize) -> Iterator[Task]:
         """The texts that are encoded at a time, from the first group to the last."""
-        ends = np.cumsum(self.sizes)
-        first = 0
-        while first < len(self):
-            before = int(ends[first - 1]) if first else 0
-            fits = int(np.searchsorted(ends, before + size.size, side="right"))
-            last = max(first + 1, min(first + size.texts, fits))
-            groups = [self.members(group) for group in range(first, last)]
-            yield Task(first, groups, int(ends[last - 1]) - before)
-            first = last
+        for rows in spans(self.sizes, size.texts, size.size):
+            groups = [self.members(group) for group in rows]
+            yield Task(rows.start, groups, int(self.sizes[rows.start : rows.stop].sum()))
 
 
 def backlog_of(lacking: Iterable[Record]) -> Backlog:
@@ -127,7 +121,7 @@ class Task:
 class Filling:
     """Encodes what points lack and writes it back, holding the shard between windows only."""
 
-    def __init__(self, shard: ShardWriter, report: IndexReport, listener: Listener) -> None:
+    def __init__(self, shard: Visits, report: IndexReport, listener: Listener) -> None:
         self._shard = shard
         self._report = report
         self._listener = listener
@@ -193,16 +187,7 @@ class Filling:
         """What is written for a window: a text's vectors go to every point that has it."""
         vectors, costs = encoded
         ids, texts = task.points, len(task.groups)
-        report = self._report
-        for names, stats in costs:
-            report.tokens += stats.tokens
-            report.padded += stats.padded
-            report.reused += len(names) * (len(ids) - texts)
-            for name in names:
-                report.encoded[name] += texts
-                cut = report.cut.setdefault(name, Cut())
-                cut.texts += stats.cut_texts
-                cut.tokens += stats.cut_tokens
+        self._report.count(costs, len(ids), texts)
         if len(ids) > texts:
             rows = np.repeat(np.arange(texts), [len(group) for group in task.groups])
             vectors = {name: take_rows(value, rows) for name, value in vectors.items()}

@@ -17,11 +17,11 @@ def name_sources(
 
     A root that is a source already keeps its name. ``name`` (for one root) names a new source, or says that
     a known one, whose root is gone, has moved to this root. Otherwise a root is called by its base name, with
-    -2, -3 on a clash.
+    -2, -3 on a clash. A source with the root "" came with a pack: which tree goes on with it must be said.
 
     Raises:
         UsageError: no root, one that does not exist, ``name`` with several roots, for a root that has another
-            name, or of a source whose root is still there.
+            name, or of a source whose root is still there; or a root that is called like a source of a pack.
     """
     if not roots:
         raise UsageError("name a folder or file to index")
@@ -30,7 +30,7 @@ def name_sources(
             f"--source {name} names one source, but there are {len(roots)} paths; do them singly"
         )
     name = name if name is None else escape_name(name)
-    taken = {root: known for known, root in existing.items()}
+    taken = {root: known for known, root in existing.items() if root}
     named: dict[str, Path] = {}
     for given in roots:
         root = Path(given).resolve()
@@ -39,6 +39,11 @@ def name_sources(
         known = taken.get(str(root))
         if name is not None:
             _check_name(name, known, root, existing)
+        elif known is None and existing.get(base := source_name(root, ())) == "":
+            raise UsageError(
+                f"the source {base} came with a pack; --source {base} goes on with it from {root}, another "
+                f"name leaves it as it is"
+            )
         called = name or known or source_name(root, {*existing, *named})
         taken[str(root)] = called
         named[called] = root
@@ -49,5 +54,5 @@ def _check_name(name: str, known: str | None, root: Path, existing: Mapping[str,
     if known not in (None, name):
         raise UsageError(f"{root} is the source {known} already; leave --source out")
     former = existing.get(name, str(root))
-    if former != str(root) and Path(former).exists():
+    if former not in ("", str(root)) and Path(former).exists():
         raise UsageError(f"the source {name} is {former}, which is still there; choose another name")

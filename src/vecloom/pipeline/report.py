@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
+    from vecloom.encoders import PassStats
     from vecloom.sources import Skip
 
-Step: TypeAlias = Literal["read", "encode", "optimise"]
+Step: TypeAlias = Literal["read", "encode", "optimise", "load", "export"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,18 @@ class IndexReport:
     fallbacks: Counter[str] = field(default_factory=Counter)
     skips: list[Skip] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+
+    def count(self, costs: Iterable[tuple[Sequence[str], PassStats]], points: int, texts: int) -> None:
+        """Count what passes did (the names that each yields, its figures) for so many points and texts."""
+        for names, stats in costs:
+            self.tokens += stats.tokens
+            self.padded += stats.padded
+            self.reused += len(names) * (points - texts)
+            for name in names:
+                self.encoded[name] += texts
+                cut = self.cut.setdefault(name, Cut())
+                cut.texts += stats.cut_texts
+                cut.tokens += stats.cut_tokens
 
     @property
     def problems(self) -> list[Skip]:

@@ -32,7 +32,7 @@ def vectors_of_equal_texts(
         if not ids:
             continue
         stored = {record.id: record.vectors[name] for record in store.get([*twins.values()], (), (name,))}
-        taken[name] = ids, _stacked([stored[twins[wanted[point]]] for point in ids])
+        taken[name] = ids, stacked([stored[twins[wanted[point]]] for point in ids])
     return taken
 
 
@@ -52,7 +52,7 @@ def _stored_twins(
     return twins
 
 
-def _stacked(vectors: Sequence[Any]) -> Vectors:
+def stacked(vectors: Sequence[Any]) -> Vectors:
     """Vectors of single points as the columns that a store takes."""
     if not isinstance(vectors[0], tuple):
         if vectors[0].ndim == 2:  # a matrix a point, of as many rows as its text has tokens

@@ -14,31 +14,29 @@ from vecloom.chunking import CHUNKER_VERSION, Chunker
 from vecloom.encoders.load import Pass, groups_of
 from vecloom.engine import Encoded, EncodingStage, Engine, Window
 from vecloom.pipeline.filling import Filling, window_size
-from vecloom.pipeline.manifest import Manifest, load_manifest, record
+from vecloom.pipeline.home import Home, record
+from vecloom.pipeline.manifest import Manifest
 from vecloom.pipeline.report import IndexReport, Listener, Whole
-from vecloom.pipeline.sealing import ShardWriter
-from vecloom.pipeline.shards import records, remove_leftovers
+from vecloom.pipeline.shards import records
 from vecloom.pipeline.states import FileStates
 from vecloom.pipeline.storing import Storing
 from vecloom.runners import Runner, Serial
 from vecloom.runners.pool import Pool
 from vecloom.sources import ScanOptions
-from vecloom.stores.access import ShardAccess
 from vecloom.types import Filter
 from vecloom.version import __version__
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What an index run works with. The caller holds the writer lock of ``folder`` all the while.
+    """What an index run works with. The caller is the only writer of ``home`` all the while.
 
     ``instant``: vector names that cost next to nothing and are stored with the points. ``engine`` yields
     them; ``passes`` are all that the index has. ``exclude``: folders that are no part of any tree, such as
     the index itself. ``notice`` takes lines for a person.
     """
 
-    folder: Path
-    access: ShardAccess
+    home: Home
     engine: Engine
     passes: Sequence[Pass]
     chunker: Chunker
@@ -53,12 +51,12 @@ class Run:
         report = IndexReport()
         later = [one for one in self.passes if not set(one.names) <= set(self.instant)]
         slow = tuple(name for one in later for name in one.names)
-        manifest = load_manifest(self.folder)
-        remove_leftovers(self.folder, manifest)
+        self.home.tidy()
+        manifest = self.home.load()
         known = {**manifest.sources, **{name: str(root) for name, root in sources.items()}}
         unfinished = dict.fromkeys((*manifest.unfinished, *sources))
-        record(self.folder, sources=known, unfinished=tuple(unfinished))
-        shard = ShardWriter(self.folder, self.access, report, self.listener)
+        record(self.home, sources=known, unfinished=tuple(unfinished))
+        shard = self.home.visits(report, self.listener)
         with closing(self._states(manifest)) as states:
             storing = Storing(
                 shard, states, self.chunker, self.engine, self.instant, slow, report, self.listener
@@ -74,7 +72,7 @@ class Run:
             report.sparse_seconds = time.perf_counter() - started
         whole = Whole(self._work(later), self.listener)
         for group in groups_of(later):
-            with closing(self._runner(group)) as runner:
+            with closing(runner_of(group, self.notice)) as runner:
                 filling = Filling(shard, report, whole.listener(one.names for one in group))
                 filling.run(runner, [one.names for one in group], window_size(group))
             self._record_legs()
@@ -82,16 +80,9 @@ class Run:
         report.seconds = time.perf_counter() - started
         return report
 
-    def _runner(self, group: Sequence[Pass]) -> Runner[Window, Encoded]:
-        """Who encodes by these passes: this process on its CPU, else a process a device."""
-        devices = group[0].devices
-        if devices == ("cpu",):
-            return Serial(EncodingStage(group, "cpu"))
-        return Pool(partial(EncodingStage, group), devices, self.notice)
-
     def _work(self, passes: Sequence[Pass]) -> dict[tuple[str, ...], float]:
         """What is left to do, by the names of a pass: points that lack its vectors, times its weights."""
-        with self.access.open("index") as store:
+        with self.home.access.open("index") as store:
             return {
                 one.names: store.count(Filter(lacks=one.names)) * float(max(1, one.weight_bytes))
                 for one in passes
@@ -99,9 +90,9 @@ class Run:
 
     def _states(self, manifest: Manifest) -> FileStates:
         """The file states: told again by the shard where missing, in doubt where the chunker changed."""
-        states = FileStates(self.folder, manifest.uid)
+        states = FileStates(self.home.local, manifest.uid)
         if states.blank:
-            stored = records(self.access, None, ("source", "path"))
+            stored = records(self.home.access, None, ("source", "path"))
             states.rebuild({(record.payload["source"], record.payload["path"]) for record in stored})
         if manifest.chunker != CHUNKER_VERSION:
             states.doubt_all()
@@ -109,24 +100,32 @@ class Run:
 
     def _record_legs(self, **changes: Any) -> None:
         """Record which vectors some points lack, and further changes."""
-        with self.access.open("index") as store:
+        with self.home.access.open("index") as store:
             names = [v.name for v in store.schema.vectors]
             lacking = tuple(name for name in names if store.count(Filter(lacks=(name,))))
-        record(self.folder, incomplete=lacking, **changes)
+        record(self.home, incomplete=lacking, **changes)
 
 
-def remove_source(folder: Path, access: ShardAccess, source: str) -> int:
+def runner_of(group: Sequence[Pass], notice: Callable[[str], None]) -> Runner[Window, Encoded]:
+    """Who encodes by these passes: this process on its CPU, else a process a device."""
+    devices = group[0].devices
+    if devices == ("cpu",):
+        return Serial(EncodingStage(group, "cpu"))
+    return Pool(partial(EncodingStage, group), devices, notice)
+
+
+def remove_source(home: Home, source: str) -> int:
     """Delete a source's points and forget it; returns how many points there were."""
     where = Filter(match={"source": (source,)})
-    manifest = load_manifest(folder)
-    with closing(FileStates(folder, manifest.uid)) as states:
+    manifest = home.load()
+    with closing(FileStates(home.local, manifest.uid)) as states:
         states.doubt(source)
-        with access.open("remove") as store:
+        with home.access.open("remove") as store:
             deleted = store.count(where)
             store.delete(where=where)
             store.finalize()
         states.forget(source)
     kept = {name: root for name, root in manifest.sources.items() if name != source}
     unfinished = tuple(name for name in manifest.unfinished if name != source)
-    record(folder, sources=kept, unfinished=unfinished)
+    record(home, sources=kept, unfinished=unfinished)
     return deleted

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vecloom.errors import StoreFullError
-from vecloom.pipeline.manifest import load_manifest, record
+from vecloom.pipeline.manifest import load_manifest, record_in
 from vecloom.pipeline.report import IndexReport, Listener, Progress
 from vecloom.pipeline.shards import next_shard
 from vecloom.stores.access import ShardAccess
@@ -33,7 +33,7 @@ class ShardWriter:
         self._folder = folder
         self._report = report
         self._listener = listener
-        self._sealed = False
+        self._sealed = self._bulk = False
 
     @contextmanager
     def visit(self) -> Iterator[EdgeStore]:
@@ -45,8 +45,12 @@ class ShardWriter:
             yield store
             store.finalize()
             points, bare = self._count(store)
-        if _due(points, bare):
+        if not self._bulk and _due(points, bare):
             self._seal(points)
+
+    def begin_bulk(self) -> None:
+        """Seal nothing until `finish`."""
+        self._bulk = True
 
     def finish(self) -> None:
         """The run has written all: count the points, and seal what is left where it sealed before.
@@ -73,7 +77,7 @@ class ShardWriter:
         shard, target = self._folder / load_manifest(self._folder).shard, next_shard(self._folder)
         self._report.unsealed = ""
         try:
-            optimise(self.access, shard, target, lambda: record(self._folder, shard=target.name))
+            optimise(self.access, shard, target, lambda: record_in(self._folder, shard=target.name))
         except StoreFullError as error:
             self._report.unsealed = str(error)
         else:

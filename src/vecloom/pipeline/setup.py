@@ -6,13 +6,15 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vecloom.config import Config
 from vecloom.encoders.backends import ANYHOW, How, Runs, runs_of
 from vecloom.encoders.load import Pass, passes_of
 from vecloom.engine import Engine
-from vecloom.errors import WeightsError
+from vecloom.errors import IndexMismatchError, WeightsError
+from vecloom.recipe import R
 from vecloom.registry import ModelSpec
 from vecloom.weights import Weights, unheard
 
@@ -58,6 +60,33 @@ def weights_hash(spec: ModelSpec, config: Config, notice: Callable[[str], None])
     names = sorted(file.path for file in spec.files) or sorted(origin.files)
     said = json.dumps([[name, origin.files[name].sha256] for name in names])
     return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+def pinned(
+    recipe: R,
+    specs: Sequence[ModelSpec],
+    names: Sequence[str],
+    config: Config,
+    notice: Callable[[str], None],
+) -> R:
+    """The recipe with the hashes of these vectors' models' files, which must be those it was made with.
+
+    Raises:
+        IndexMismatchError: they are others.
+        WeightsError: they cannot be had.
+    """
+    models = []
+    for record, spec in zip(recipe.models, specs, strict=True):
+        found = record.weights_hash
+        if record.vector_name in names:
+            found = weights_hash(spec, config, notice)
+        if record.weights_hash not in ("", found):
+            raise IndexMismatchError(
+                f"the files of {record.name} are not those that the {recipe.noun} was made with; bring those "
+                f"back, or {recipe.anew}"
+            )
+        models.append(replace(record, weights_hash=found))
+    return replace(recipe, models=tuple(models))
 
 
 def chunker_for(counted_by: Sequence[str], engine: Engine, tokens: int, overlap: int) -> Chunker:

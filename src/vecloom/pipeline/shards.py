@@ -14,6 +14,7 @@ from vecloom.pipeline.states import FILE_NAME as STATES_FILE
 from vecloom.pipeline.states import remove_states
 from vecloom.pipeline.writer import FILE_NAMES as WRITER_FILES
 from vecloom.pipeline.writer import writing
+from vecloom.stores import Access
 from vecloom.stores.access import ShardAccess
 from vecloom.types import Filter, Record, Schema
 
@@ -67,7 +68,7 @@ def require_vacant(folder: Path, manifest: Manifest) -> None:
     raise UsageError(f"{folder} is not empty; name another folder, or open the index that is there")
 
 
-def records(access: ShardAccess, where: Filter | None, fields: Sequence[str]) -> Iterator[Record]:
+def records(access: Access, where: Filter | None, fields: Sequence[str]) -> Iterator[Record]:
     """Points in the order of their ids, read in several visits to the shard, so that others get their turn.
 
     The caller is the only writer.

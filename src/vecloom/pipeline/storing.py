@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 from vecloom.chunking import Chunker
 from vecloom.engine import Engine, take_rows
+from vecloom.pipeline.home import Visits
 from vecloom.pipeline.points import OPERATION_POINTS, NewPoint, points_of
 from vecloom.pipeline.report import IndexReport, Listener, Progress
 from vecloom.pipeline.reuse import vectors_of_equal_texts
-from vecloom.pipeline.sealing import ShardWriter
 from vecloom.pipeline.states import FileStates
 from vecloom.sources import File, ScanOptions, Skip, decode, digest, read, scan
 from vecloom.stores import Store
@@ -46,7 +46,7 @@ class Storing:
 
     def __init__(
         self,
-        shard: ShardWriter,
+        shard: Visits,
         states: FileStates,
         chunker: Chunker,
         engine: Engine,

@@ -7,6 +7,7 @@ One conformance suite (``tests/test_stores.py``) holds both to this contract.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from vecloom.types import Filter, Leg, Points, Record, Schema, Scored, VectorField, Vectors
@@ -85,4 +86,21 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Close; a closed store raises StoreError on use. Closing twice is fine."""
+        ...
+
+
+class Access(Protocol):
+    """Opens a store for moments: others may want it too."""
+
+    def open(self, purpose: str) -> AbstractContextManager[Store]:
+        """The open store, for this ``with`` block only.
+
+        Raises:
+            StoreBusyError: it could not be had in time; the message says who holds it.
+            StoreError: it cannot be opened.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of what is still open."""
         ...

@@ -5,101 +5,174 @@ Importing this module loads qdrant-client (some 750 ms): import it where a colle
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-import numpy as np
+from qdrant_client import QdrantClient, models
 
-from vecloom.errors import MissingExtraError, StoreError
-from vecloom.stores import INDEXED_KEYS
-from vecloom.stores.shared import OVERSAMPLING, PROFILES, QUANTILE, dim_of, grown, missing_point, pages
+from vecloom.errors import StoreError
+from vecloom.stores import INDEXED_KEYS, client_terms
+from vecloom.stores.connection import PATIENCE, TooLargeError, asked
+from vecloom.stores.shared import grown, missing_point, pages
 from vecloom.stores.validate import check_ids, check_payloads, checked_leg, checked_points, checked_vectors
-from vecloom.types import Filter, Leg, Points, Record, Schema, Scored, SparseRows, VectorField, Vectors
-
-try:
-    from qdrant_client import QdrantClient, models
-    from qdrant_client.http.exceptions import ApiException
-except ImportError as error:
-    raise MissingExtraError("a Qdrant server", "server") from error
+from vecloom.types import Filter, Leg, Points, Record, Schema, Scored, VectorField, Vectors
 
 T = TypeVar("T")
 
-#: Points in a request: the server refuses more than 32 MiB, and 256 points of six vectors stay below 8.
-_BATCH = 256
+#: Seconds between two looks at whether a server has built its graphs.
+_LOOK = 0.5
+
+#: Key of a collection's metadata that holds what a bulk load must restore.
+_BULK = "vecloom_bulk"
 
 
 class ClientStore:
     """A collection behind qdrant-client (see `vecloom.stores.Store`).
 
-    The client is the caller's: closing the store leaves it open. A write of more than 256 points goes in
-    several requests, each of which is applied as a whole.
+    The client is the caller's: closing the store leaves it open. A large write goes in several requests, each
+    of which is applied as a whole. What fails for the moment (a server that restarts, is busy, or closes the
+    connection) is sent again: every write may be done twice.
     """
 
-    def __init__(self, client: QdrantClient, collection: str, schema: Schema) -> None:
-        """Use a collection that is there; `create` makes one."""
+    def __init__(
+        self, client: QdrantClient, collection: str, schema: Schema, patience: float = PATIENCE
+    ) -> None:
+        """Use a collection that is there; `create` makes one, `open` finds its schema.
+
+        ``patience``: seconds for which a request that fails is sent again.
+        """
         self.schema = schema
         self.collection = collection
         self._client: QdrantClient | None = client
+        self._patience = patience
 
     @classmethod
-    def create(cls, client: QdrantClient, collection: str, schema: Schema) -> ClientStore:
-        """Make an empty collection with its payload indexes.
+    def create(
+        cls,
+        client: QdrantClient,
+        collection: str,
+        schema: Schema,
+        metadata: Mapping[str, Any] | None = None,
+        patience: float = PATIENCE,
+    ) -> ClientStore:
+        """Make an empty collection with its payload indexes; ``metadata`` goes along.
 
         Raises:
             StoreError: there is one of that name, or the server refuses.
         """
-        store = cls(client, collection, schema)
-        profile = PROFILES[schema.profile]
-        store._call(
-            client.create_collection,
-            vectors_config={v.name: _dense(v) for v in schema.vectors if v.kind != "sparse"},
-            sparse_vectors_config={
-                v.name: models.SparseVectorParams(modifier=_modifier(v))
-                for v in schema.vectors
-                if v.kind == "sparse"
-            },
-            hnsw_config=models.HnswConfigDiff(
-                m=profile.m,
-                ef_construct=profile.ef_construct,
-                full_scan_threshold=profile.full_scan_threshold,
-            ),
-            quantization_config=_quantization(schema),
-        )
-        if _is_remote(client):
+        store = cls(client, collection, schema, patience)
+        made = client_terms.settings_of(schema)
+        store._call(client.create_collection, metadata=dict(metadata) if metadata else None, **made)
+        store._index_payloads()
+        return store
+
+    @classmethod
+    def open(cls, client: QdrantClient, collection: str, patience: float = PATIENCE) -> ClientStore | None:
+        """The collection with the schema that it has; None where there is none of that name.
+
+        Raises:
+            StoreError: the server does not answer, or the collection has no named vectors compared by cosine.
+        """
+        store = cls(client, collection, Schema(()), patience)
+        if not store.exists():
+            return None
+        store.schema = client_terms.schema_of(collection, store._call(client.get_collection).config)
+        return store
+
+    def _index_payloads(self) -> None:
+        client = self._opened()
+        if _is_remote(client):  # local mode only warns
             for key in INDEXED_KEYS:
-                store._call(
+                self._call(
                     client.create_payload_index, field_name=key, field_schema=models.PayloadSchemaType.KEYWORD
                 )
-        return store
+
+    def exists(self) -> bool:
+        """Whether there is a collection of that name."""
+        return self._call(self._opened().collection_exists)
+
+    def metadata(self) -> Mapping[str, Any]:
+        """What was written into the collection's metadata."""
+        return self._call(self._opened().get_collection).config.metadata or {}
+
+    def set_metadata(self, **values: Any) -> None:
+        """Set keys of the collection's metadata; the others stay."""
+        self._call(self._opened().update_collection, metadata=values)
+
+    def point_alias(self, alias: str) -> str | None:
+        """Let ``alias`` mean this collection, in one step; returns what it meant before.
+
+        Raises:
+            StoreError: a collection has that name.
+        """
+        client = self._opened()
+        known = {one.alias_name: one.collection_name for one in self._ask(client.get_aliases).aliases}
+        former = known.get(alias)
+        if former == self.collection:
+            return None
+        steps: list[Any] = []
+        if former is not None:
+            steps.append(models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias)))
+        made = models.CreateAlias(collection_name=self.collection, alias_name=alias)
+        steps.append(models.CreateAliasOperation(create_alias=made))
+        self._ask(client.update_collection_aliases, change_aliases_operations=steps)
+        return former
+
+    def begin_bulk(self) -> None:
+        """Have no graphs built until `end_bulk` (of a later process too): much is about to be written."""
+        if self.metadata().get(_BULK) is None:
+            config = self._call(self._opened().get_collection).config.optimizer_config
+            self.set_metadata(**{_BULK: {"indexing_threshold": config.indexing_threshold}})
+        self._set_threshold(0)
+
+    def end_bulk(self, tell: Callable[[], None]) -> None:
+        """Have graphs built as before, and wait for them; ``tell`` is called now and then.
+
+        Raises:
+            StoreError: the server says that it cannot build them.
+        """
+        former = self.metadata().get(_BULK)
+        if former is None:
+            return
+        self._set_threshold(former["indexing_threshold"])
+        while True:
+            found = self._call(self._opened().get_collection)
+            if found.status == models.CollectionStatus.RED:
+                raise StoreError(f"{self.collection}: the optimizer failed: {found.optimizer_status}")
+            if found.status == models.CollectionStatus.GREEN:
+                break
+            tell()
+            time.sleep(_LOOK)
+        self.set_metadata(**{_BULK: None})
+
+    def _set_threshold(self, kilobytes: int | None) -> None:
+        changed = models.OptimizersConfigDiff(indexing_threshold=kilobytes)
+        self._call(self._opened().update_collection, optimizers_config=changed)
 
     def add_vector(self, field: VectorField) -> None:
         """Add a named vector; see `vecloom.stores.Store`."""
         schema = grown(self.collection, self.schema, field)
         if schema is None:
             return
-        made: models.SparseVectorNameConfig | models.DenseVectorNameConfig
-        if field.kind == "sparse":
-            made = models.SparseVectorNameConfig(sparse=models.SparseVectorConfig(modifier=_modifier(field)))
-        else:
-            made = models.DenseVectorNameConfig(
-                dense=models.DenseVectorConfig(
-                    size=dim_of(field),
-                    distance=models.Distance.COSINE,
-                    multivector_config=_multivector(field),
-                )
-            )
+        made = client_terms.added(field)
         self._call(self._opened().create_vector_name, vector_name=field.name, vector_name_config=made)
         self.schema = schema
 
     def upsert(self, points: Points) -> None:
         """Write whole points; see `vecloom.stores.Store`."""
         points = checked_points(self.schema, points)
-        for rows in _batches(len(points)):
+
+        def send(chosen: range) -> None:
             batch = [
                 models.PointStruct(id=points.ids[i], payload=dict(points.payloads[i]), vector=vector)
-                for i, vector in _rows(points.vectors, rows)
+                for i, vector in client_terms.rows(points.vectors, chosen)
             ]
             self._call(self._opened().upsert, points=batch, wait=True)
+
+        sizes = client_terms.json_sizes(len(points), points.vectors, points.payloads)
+        for chosen in client_terms.requests(sizes):
+            self._send(send, chosen)
 
     def update_vectors(self, ids: Sequence[str], vectors: Mapping[str, Vectors]) -> None:
         """Set named vectors of existing points; see `vecloom.stores.Store`."""
@@ -107,30 +180,52 @@ class ClientStore:
         if not checked:
             return
         self._require(ids)
-        for rows in _batches(len(ids)):
-            batch = [models.PointVectors(id=ids[i], vector=vector) for i, vector in _rows(checked, rows)]
+
+        def send(chosen: range) -> None:
+            batch = [
+                models.PointVectors(id=ids[i], vector=vector)
+                for i, vector in client_terms.rows(checked, chosen)
+            ]
             self._call(self._opened().update_vectors, points=batch, wait=True)
+
+        for chosen in client_terms.requests(client_terms.json_sizes(len(ids), checked)):
+            self._send(send, chosen)
 
     def update_payloads(self, ids: Sequence[str], payloads: Sequence[Mapping[str, Any]]) -> None:
         """Merge payload keys of existing points; see `vecloom.stores.Store`."""
         check_ids(ids)
         check_payloads(ids, payloads)
         self._require(ids)
-        for rows in _batches(len(ids)):
+
+        def send(chosen: range) -> None:
             batch = [
                 models.SetPayloadOperation(
                     set_payload=models.SetPayload(payload=dict(payloads[i]), points=[ids[i]])
                 )
-                for i in rows
+                for i in chosen
             ]
             self._call(self._opened().batch_update_points, update_operations=batch, wait=True)
+
+        for chosen in client_terms.requests(client_terms.json_sizes(len(ids), {}, payloads)):
+            self._send(send, chosen)
+
+    def _send(self, send: Callable[[range], None], chosen: range) -> None:
+        """Send a request, in halves where the server takes none of this size."""
+        try:
+            send(chosen)
+        except TooLargeError:
+            if len(chosen) == 1:
+                raise
+            middle = (chosen.start + chosen.stop) // 2
+            self._send(send, range(chosen.start, middle))
+            self._send(send, range(middle, chosen.stop))
 
     def delete(self, ids: Sequence[str] | None = None, where: Filter | None = None) -> None:
         """Delete by id or by filter; see `vecloom.stores.Store`."""
         if (ids is None) == (where is None):
             raise StoreError("delete takes ids or a filter: exactly one of them")
         if ids is None:
-            selector: Any = _condition(where)
+            selector: Any = client_terms.condition(where)
         else:
             check_ids(ids)
             selector = list(ids)
@@ -143,20 +238,20 @@ class ClientStore:
         """One ranked list a leg; see `vecloom.stores.Store`."""
         if not legs:
             return []
-        wanted = None if where is None else _condition(where)
+        wanted = None if where is None else client_terms.condition(where)
         requests = [
             models.QueryRequest(
-                query=_query_vector(checked_leg(self.schema, leg)),
+                query=client_terms.query_vector(checked_leg(self.schema, leg)),
                 using=leg.name,
                 filter=wanted,
                 limit=limit,
-                with_payload=_selected(fields),
-                params=_parameters(self.schema),
+                with_payload=client_terms.selected(fields),
+                params=client_terms.parameters(self.schema),
             )
             for leg in legs
         ]
         return [
-            _scored(found.points)
+            client_terms.scored(found.points)
             for found in self._call(self._opened().query_batch_points, requests=requests)
         ]
 
@@ -168,10 +263,10 @@ class ClientStore:
         found = self._call(
             self._opened().retrieve,
             ids=list(ids),
-            with_payload=_selected(fields),
+            with_payload=client_terms.selected(fields),
             with_vectors=list(vectors) or False,
         )
-        records = {one.id: one for one in map(_record, found)}
+        records = {one.id: one for one in map(client_terms.record, found)}
         return [records[point] for point in ids if point in records]
 
     def scroll(
@@ -183,7 +278,7 @@ class ClientStore:
         limit: int | None = None,
     ) -> Iterator[Record]:
         """Points in the order of their ids; see `vecloom.stores.Store`."""
-        wanted = None if where is None else _condition(where)
+        wanted = None if where is None else client_terms.condition(where)
 
         def fetch(offset: Any, size: int) -> tuple[list[Record], Any]:
             found, following = self._call(
@@ -191,21 +286,21 @@ class ClientStore:
                 scroll_filter=wanted,
                 limit=size,
                 offset=offset,
-                with_payload=_selected(fields),
+                with_payload=client_terms.selected(fields),
                 with_vectors=list(vectors) or False,
             )
-            return [_record(one) for one in found], following
+            return [client_terms.record(one) for one in found], following
 
         return pages(fetch, after, limit)
 
     def count(self, where: Filter | None = None) -> int:
         """How many points, exactly; see `vecloom.stores.Store`."""
-        wanted = None if where is None else _condition(where)
+        wanted = None if where is None else client_terms.condition(where)
         return self._call(self._opened().count, count_filter=wanted, exact=True).count
 
     def facet(self, key: str, where: Filter | None = None) -> dict[str, int]:
         """Points by value of an indexed key; see `vecloom.stores.Store`."""
-        wanted = None if where is None else _condition(where)
+        wanted = None if where is None else client_terms.condition(where)
         found = self._call(
             self._opened().facet, key=key, facet_filter=wanted, limit=max(1, self.count()), exact=True
         )
@@ -225,12 +320,10 @@ class ClientStore:
         return self._client
 
     def _call(self, function: Callable[..., T], **arguments: Any) -> T:
-        """Call the client, whose two modes raise ValueError (local) and ApiException (server)."""
-        try:
-            return function(collection_name=self.collection, **arguments)
-        except (ApiException, ValueError) as error:
-            said = " ".join(str(error).split())
-            raise StoreError(f"{self.collection}: {said}") from error
+        return self._ask(function, collection_name=self.collection, **arguments)
+
+    def _ask(self, function: Callable[..., T], **arguments: Any) -> T:
+        return asked(self.collection, function, self._patience, **arguments)
 
     def _require(self, ids: Sequence[str]) -> None:
         there = {
@@ -242,99 +335,6 @@ class ClientStore:
 
 
 def _is_remote(client: QdrantClient) -> bool:
-    """Local mode only warns when a payload index is made."""
     from qdrant_client.qdrant_remote import QdrantRemote
 
     return isinstance(client._client, QdrantRemote)
-
-
-def _dense(field: VectorField) -> models.VectorParams:
-    return models.VectorParams(
-        size=dim_of(field), distance=models.Distance.COSINE, multivector_config=_multivector(field)
-    )
-
-
-def _multivector(field: VectorField) -> models.MultiVectorConfig | None:
-    if field.kind != "multivector":
-        return None
-    return models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
-
-
-def _modifier(field: VectorField) -> models.Modifier | None:
-    return models.Modifier.IDF if field.modifier == "idf" else None
-
-
-def _quantization(schema: Schema) -> models.ScalarQuantization | None:
-    if not PROFILES[schema.profile].quantised:
-        return None
-    return models.ScalarQuantization(
-        scalar=models.ScalarQuantizationConfig(
-            type=models.ScalarType.INT8, quantile=QUANTILE, always_ram=True
-        )
-    )
-
-
-def _parameters(schema: Schema) -> models.SearchParams | None:
-    if not PROFILES[schema.profile].quantised:
-        return None
-    return models.SearchParams(
-        quantization=models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
-    )
-
-
-def _batches(count: int) -> Iterator[range]:
-    for start in range(0, count, _BATCH):
-        yield range(start, min(start + _BATCH, count))
-
-
-def _rows(vectors: Mapping[str, Vectors], rows: range) -> Iterator[tuple[int, dict[str, Any]]]:
-    for i in rows:
-        yield i, {name: _plain(column, i) for name, column in vectors.items()}
-
-
-def _plain(column: Vectors, i: int) -> Any:
-    if isinstance(column, SparseRows):
-        return _sparse(*column.row(i))
-    return column[i].tolist()
-
-
-def _sparse(indices: Any, values: Any) -> models.SparseVector:
-    return models.SparseVector(indices=indices.tolist(), values=values.tolist())
-
-
-def _condition(where: Filter | None) -> models.Filter:
-    if where is None:
-        return models.Filter()
-    must: list[Any] = [
-        models.FieldCondition(key=key, match=models.MatchAny(any=list(values)))
-        for key, values in where.match.items()
-    ]
-    must += [models.HasVectorCondition(has_vector=name) for name in where.has]
-    must_not: list[Any] = [models.HasVectorCondition(has_vector=name) for name in where.lacks]
-    return models.Filter(must=must, must_not=must_not)
-
-
-def _query_vector(leg: Leg) -> Any:
-    return _sparse(*leg.vector) if isinstance(leg.vector, tuple) else leg.vector.tolist()
-
-
-def _scored(found: Sequence[models.ScoredPoint]) -> list[Scored]:
-    hits = [Scored(str(point.id), point.score, point.payload or {}) for point in found]
-    return sorted(hits, key=lambda hit: (-hit.score, hit.id))
-
-
-def _selected(fields: Sequence[str] | None) -> bool | list[str]:
-    return True if fields is None else (list(fields) or False)
-
-
-def _record(found: models.Record) -> Record:
-    vectors = found.vector if isinstance(found.vector, dict) else {}
-    return Record(str(found.id), found.payload or {}, {name: _array(v) for name, v in vectors.items()})
-
-
-def _array(vector: Any) -> Any:
-    if isinstance(vector, models.SparseVector):
-        order = np.argsort(vector.indices)
-        indices, values = np.array(vector.indices, np.uint32), np.array(vector.values, np.float32)
-        return indices[order], values[order]
-    return np.array(vector, np.float32)

@@ -1,0 +1,177 @@
+"""``vecloom embed``, ``vecloom load``, ``vecloom export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from vecloom.cli.options import (
+    BackendOption,
+    CollectionOption,
+    DeviceOption,
+    ModelsOption,
+    OverlapOption,
+    PrecisionOption,
+    TaskOption,
+    TokensOption,
+    names_of,
+    place_named,
+)
+
+
+def embed(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="PATH...", readable=False, help="Folders, files, or a BEIR .jsonl file."),
+    ] = None,
+    *,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", metavar="PACK", readable=False, help="The pack's folder: new, or to go on with."
+        ),
+    ],
+    source: Annotated[
+        str | None, typer.Option("--source", metavar="NAME", help="Name of the source (one PATH only).")
+    ] = None,
+    models: ModelsOption = None,
+    chunk_tokens: TokensOption = None,
+    overlap: OverlapOption = None,
+    backend: BackendOption = None,
+    precision: PrecisionOption = None,
+    device: DeviceOption = "auto",
+    task: TaskOption = None,
+    half: Annotated[
+        bool | None,
+        typer.Option("--half", help="Dense vectors as float16: half the size.", show_default=False),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option("--minutes", metavar="N", help="Stop after that time, where the same command goes on."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 where a file could not be read or decoded.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="List every file that was skipped, and why.")
+    ] = False,
+) -> None:
+    """Chunk and encode folders and files into a pack: files to carry to where they are searched.
+
+    A run can be stopped at any time, and the same command goes on. Without a PATH only what the pack lacks is
+    computed, such as the vectors of a further model.
+    """
+    from vecloom import carry
+    from vecloom.cli.output import progress, say, tell_report
+    from vecloom.config import load_config
+    from vecloom.encoders.backends import How
+    from vecloom.recipe import Asked
+
+    how = How(backend, precision, device, task)
+    asked = Asked(tuple(names_of(models)), chunk_tokens, overlap, how)
+    with progress() as listener:
+        report = carry.embed(
+            out,
+            *(paths or ()),
+            asked=asked,
+            source=source,
+            half=half,
+            seconds=None if minutes is None else 60 * minutes,
+            config=load_config(),
+            notice=say,
+            listener=listener,
+        )
+    tell_report(report, verbose=verbose)
+    say(f"pack: {out}; load it with: vecloom load {out} --to DIR|URL")
+    if strict and report.problems:
+        raise typer.Exit(1)
+
+
+def load(
+    pack: Annotated[
+        Path, typer.Argument(metavar="PACK|ARCHIVE", readable=False, help="A pack, or a zip of one.")
+    ],
+    *,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", metavar="DIR|URL", help="The index: a folder, or a Qdrant server (http, https, grpc)."
+        ),
+    ] = None,
+    collection: CollectionOption = None,
+    profile: Annotated[
+        Literal["default", "v5"] | None,
+        typer.Option("--profile", metavar="NAME", help="How graphs are built: default, or v5 (int8, m 48)."),
+    ] = None,
+    alias: Annotated[
+        str | None,
+        typer.Option("--alias", metavar="NAME", help="Build a new collection, then let this name mean it."),
+    ] = None,
+) -> None:
+    """Load a pack into an index: a folder of its own, or a collection of a Qdrant server.
+
+    A load can be stopped at any time, and the same command goes on. It is verified in the end.
+    """
+    from vecloom import carry
+    from vecloom.cli.output import duration, progress, say
+    from vecloom.config import load_config
+    from vecloom.errors import UsageError
+
+    config = load_config()
+    place = place_named(to, collection or alias, config)
+    if place is None:
+        raise UsageError("where to? Name a folder or a server: --to DIR|URL")
+    with progress() as listener:
+        report = carry.load(
+            pack,
+            place,
+            collection=collection,
+            profile=profile,
+            alias=alias,
+            config=config,
+            notice=say,
+            listener=listener,
+        )
+    deleted = f", {report.deleted:,} deleted" if report.deleted else ""
+    say(f"{report.points:,} chunks ({report.sent:,} sent now{deleted}), {duration(report.seconds)}, verified")
+    if report.unsealed:
+        say(f"  no graph was built, searches take longer: {report.unsealed}")
+    where = f" --collection {collection or alias}" if collection or alias else ""
+    say(f'index: {place}; ask it with: vecloom search "..." --index {place}{where}')
+
+
+def export(
+    place: Annotated[
+        str | None, typer.Argument(metavar="PACK|DIR|URL", help="A pack, an index, or a Qdrant server.")
+    ] = None,
+    *,
+    form: Annotated[
+        Literal["jsonl", "parquet", "numpy"],
+        typer.Option("--format", metavar="NAME", help="jsonl (a PointStruct a line), parquet or numpy."),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="PATH", readable=False, help="The file; for numpy a new folder.")
+    ],
+    collection: CollectionOption = None,
+    using: Annotated[
+        str | None,
+        typer.Option("--using", metavar="NAMES", help="Vectors to write: models or vector names (all)."),
+    ] = None,
+) -> None:
+    """Write the points of a pack or an index to files that other programs read."""
+    from vecloom import carry
+    from vecloom.cli.output import progress, say
+    from vecloom.config import load_config
+    from vecloom.errors import UsageError
+
+    config = load_config()
+    named = place_named(place, collection, config)
+    if named is None:
+        raise UsageError("name a pack, the folder of an index, or a server")
+    with progress() as listener:
+        count = carry.export(
+            named, form, out, collection=collection, using=names_of(using), config=config, listener=listener
+        )
+    say(f"{count:,} points: {out}")

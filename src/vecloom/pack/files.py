@@ -1,0 +1,192 @@
+"""A pack's files: a folder that is written, or a folder or archive that is read and never trusted."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import zipfile
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Protocol
+
+from vecloom.errors import PackError, StoreFullError
+
+MANIFEST = "manifest.json"
+
+#: Bytes of a manifest at the most: more is not read.
+MOST_MANIFEST = 256 << 20
+
+_PART = ".part"
+
+_BLOCK = 1 << 20
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+_is_shard = re.compile(r"\d{5,}-\d+\.parquet").fullmatch
+
+
+def shard_name(number: int, vectors: int) -> str:
+    """What a shard of so many named vectors is called."""
+    return f"{number:05d}-{vectors}.parquet"
+
+
+def check_shard_name(place: object, name: object) -> str:
+    """A shard's name as a manifest gives it.
+
+    Raises:
+        PackError: it is another kind of name, such as one that leaves the pack.
+    """
+    if not isinstance(name, str) or _is_shard(name) is None:
+        raise PackError(f"{place} lists {name!r:.80}, which is no name of a shard; get the pack again")
+    return name
+
+
+class Files(Protocol):
+    """The files of a pack, by name."""
+
+    @property
+    def place(self) -> Path:
+        """The folder or archive."""
+        ...
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a file; None where there is none of that name."""
+        ...
+
+    def open(self, name: str) -> IO[bytes]:
+        """A file to read, at any place of it.
+
+        Raises:
+            PackError: there is none of that name, or it cannot be read.
+        """
+        ...
+
+
+class FolderFiles:
+    """See `Files`."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a regular file; see `Files`."""
+        path = self.place / name
+        return path.stat().st_size if path.is_file() and not path.is_symlink() else None
+
+    def open(self, name: str) -> IO[bytes]:
+        """A file to read; see `Files`."""
+        if self.size(name) is None:
+            raise PackError(f"{self.place} has no {name}; get the pack again")
+        try:
+            return (self.place / name).open("rb")
+        except OSError as error:
+            raise PackError(f"{self.place / name} cannot be read: {error.strerror}") from error
+
+
+class ArchiveFiles:
+    """A zip of a pack, read where it is: nothing is unpacked. Its files may lie in one folder of the zip."""
+
+    def __init__(self, place: Path) -> None:
+        """Read the list of files.
+
+        Raises:
+            PackError: it is no zip, a name leaves it or comes twice, or it holds no pack or several.
+        """
+        self.place = place
+        try:
+            self._zip = zipfile.ZipFile(place)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise PackError(f"{place} cannot be read as a zip ({error}); get it again") from error
+        names = [info.filename for info in self._zip.infolist()]
+        for name in names:
+            if name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or ":" in name:
+                raise PackError(f"{place} holds {name!r}, which leaves its folder; do not use it")
+        if len(set(names)) != len(names):
+            raise PackError(f"{place} holds a name twice; do not use it")
+        found = [name for name in names if name.rpartition("/")[2] == MANIFEST]
+        if len(found) != 1:
+            raise PackError(f"{place} holds {len(found)} packs; it must be the zip of one")
+        self._inside = found[0].removesuffix(MANIFEST)
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a file, unpacked; see `Files`."""
+        try:
+            return self._zip.getinfo(self._inside + name).file_size
+        except KeyError:
+            return None
+
+    def open(self, name: str) -> IO[bytes]:
+        """A file to read; see `Files`."""
+        if self.size(name) is None:
+            raise PackError(f"{self.place} has no {name}; get it again")
+        try:
+            return self._zip.open(self._inside + name)
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
+            raise PackError(f"{name} in {self.place} cannot be read ({error}); get it again") from error
+
+
+def files_of(place: Path) -> Files:
+    """The files of a pack's folder or archive.
+
+    Raises:
+        PackError: there is neither.
+    """
+    if place.is_dir():
+        return FolderFiles(place)
+    if place.is_file():
+        return ArchiveFiles(place)
+    raise PackError(f"there is no pack at {place}; make one with: vecloom embed PATH --out {place}")
+
+
+def sha256_of(file: IO[bytes]) -> str:
+    """The sha256 of a file from its beginning, in hex; it stands at the beginning again afterwards."""
+    file.seek(0)
+    digest = hashlib.sha256()
+    while block := file.read(_BLOCK):
+        digest.update(block)
+    file.seek(0)
+    return digest.hexdigest()
+
+
+@contextmanager
+def written(path: Path) -> Iterator[IO[bytes]]:
+    """A file that is there as a whole, durably, once the block has ended well, and else not at all.
+
+    Raises:
+        StoreFullError: no room on the disk.
+    """
+    part = path.with_name(path.name + _PART)
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        if error.errno is None or error.errno not in _FULL:
+            raise
+        raise StoreFullError(f"the disk of {path.parent} is full; make room and run again") from error
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def remove_others(folder: Path, listed: Container[str], parts: bool = False) -> None:
+    """Remove shards that are not listed; with ``parts`` also what a killed run had begun to write."""
+    for path in folder.iterdir():
+        if (parts and path.name.endswith(_PART)) or (_is_shard(path.name) and path.name not in listed):
+            path.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":
+        file = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)

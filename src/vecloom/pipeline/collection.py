@@ -1,0 +1,211 @@
+"""An index in a collection of a Qdrant server.
+
+The collection's metadata hold the manifest, so that any machine can search it and go on with it. What is only
+true of this machine (roots, file states, who writes) lies in a folder here, and can be had again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from vecloom.config import Config
+from vecloom.errors import IndexFormatError, StoreError, UsageError
+from vecloom.pipeline.home import Visits
+from vecloom.pipeline.manifest import Manifest, manifest_of, said_of
+from vecloom.pipeline.report import IndexReport, Listener, Progress
+from vecloom.pipeline.writer import writer_of, writing
+from vecloom.stores import Store
+from vecloom.stores.client import ClientStore
+from vecloom.stores.connection import PATIENCE, connect, shown
+from vecloom.types import Schema
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+
+#: Key of the collection's metadata.
+_KEY = "vecloom"
+
+_ROOTS = "roots.json"
+
+
+class CollectionHome:
+    """See `vecloom.pipeline.home.Home`."""
+
+    def __init__(
+        self,
+        url: str,
+        collection: str,
+        config: Config,
+        client: QdrantClient | None = None,
+        patience: float = PATIENCE,
+    ) -> None:
+        """``client``: the one to use instead of a new one to ``url``; it stays the caller's.
+
+        Raises:
+            UsageError: the URL names no host, or a key would go over plain http.
+        """
+        self.collection = collection
+        self.name = f"{shown(url)}/collections/{collection}"
+        self._registry = config.registry()
+        self._client = client or connect(url, config.api_key)
+        self._patience = patience
+        self._schema: Schema | None = None
+        digest = hashlib.sha256(self.name.encode()).hexdigest()[:16]
+        self.local = config.data_dir / "collections" / digest
+        self.access = _Collection(self)
+
+    def store(self, schema: Schema) -> ClientStore:
+        """The collection as a store of this schema."""
+        return ClientStore(self._client, self.collection, schema, self._patience)
+
+    def found(self) -> ClientStore | None:
+        """The collection with the schema that it has, or None."""
+        return ClientStore.open(self._client, self.collection, self._patience)
+
+    def exists(self) -> bool:
+        """Whether there is such a collection; see `Home`."""
+        return self.found() is not None
+
+    def require_vacant(self, manifest: Manifest) -> None:
+        """Refuse a collection that is there; see `Home`."""
+        if self.exists():
+            raise UsageError(f"{self.name} is there already; name another --collection, or use that one")
+
+    def create(self, manifest: Manifest, schema: Schema) -> None:
+        """Make the collection; see `Home`."""
+        with self.writing("index"):
+            self.require_vacant(manifest)
+            said = {_KEY: said_of(_placeless(manifest))}
+            store = ClientStore.create(self._client, self.collection, schema, said, self._patience)
+            if _KEY not in store.metadata():
+                raise StoreError(
+                    f"{self.name}: the server keeps no metadata of collections; Qdrant 1.16 or newer does"
+                )
+            self._save_roots(manifest.sources)
+
+    def load(self) -> Manifest:
+        """The manifest, with this machine's roots; see `Home`."""
+        store = self.store(Schema(()))
+        if not store.exists():
+            raise IndexFormatError(f"there is no {self.name}; make it with vecloom index or load")
+        found = store.metadata().get(_KEY)
+        if found is None:
+            raise IndexFormatError(
+                f"{self.name} was not made by vecloom; make another --collection with vecloom index or load"
+            )
+        manifest = manifest_of(found, self.name)
+        self._schema = manifest.schema(self._registry)
+        roots = self._roots()
+        return replace(manifest, sources={name: roots.get(name, "") for name in manifest.sources})
+
+    def schema(self) -> Schema:
+        """The schema as the manifest says that was read last."""
+        if self._schema is None:
+            self.load()
+        return self._schema or Schema(())
+
+    def save(self, manifest: Manifest) -> None:
+        """Write the manifest into the metadata, and add vectors that it names; see `Home`."""
+        found = self.found()
+        if found is None:
+            raise StoreError(f"{self.name} is gone; make it anew with vecloom index")
+        self._schema = manifest.schema(self._registry)
+        for field in self._schema.vectors:
+            found.add_vector(field)
+        found.set_metadata(**{_KEY: said_of(_placeless(manifest))})
+        self._save_roots(manifest.sources)
+
+    def stamp(self) -> object:
+        """Nothing: the metadata are read anew each time; see `Home`."""
+        return None
+
+    @contextmanager
+    def writing(self, command: str) -> Iterator[Listener]:
+        """Be the only writer of this machine; see `Home`."""
+        self.local.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with writing(self.local, command) as listener:
+            yield listener
+
+    def writer(self) -> str:
+        """Who of this machine writes; see `Home`."""
+        return writer_of(self.local) if self.local.is_dir() else ""
+
+    def visits(self, report: IndexReport, listener: Listener) -> Visits:
+        """The collection for a run that writes; see `Home`."""
+        return _Visits(self, report, listener)
+
+    def tidy(self) -> None:
+        """Nothing: a killed run leaves nothing on a server; see `Home`."""
+
+    def size(self) -> int | None:
+        """Not known; see `Home`."""
+        return None
+
+    def point_alias(self, alias: str) -> str | None:
+        """Let ``alias`` mean the collection; returns what it meant before."""
+        return self.store(self.schema()).point_alias(alias)
+
+    def _roots(self) -> Mapping[str, str]:
+        try:
+            roots: dict[str, str] = json.loads((self.local / _ROOTS).read_text("utf-8"))
+        except FileNotFoundError:
+            return {}
+        return roots
+
+    def _save_roots(self, sources: Mapping[str, str]) -> None:
+        temporary = self.local / f"{_ROOTS}.tmp"
+        temporary.write_text(json.dumps(dict(sources)), "utf-8")
+        temporary.replace(self.local / _ROOTS)
+
+
+class _Collection:
+    """Opens the collection: any number of processes may have it at a time."""
+
+    def __init__(self, home: CollectionHome) -> None:
+        self._home = home
+
+    @contextmanager
+    def open(self, purpose: str) -> Iterator[Store]:
+        """The collection with the schema of its manifest."""
+        yield self._home.store(self._home.schema())
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class _Visits:
+    """See `vecloom.pipeline.home.Visits`."""
+
+    def __init__(self, home: CollectionHome, report: IndexReport, listener: Listener) -> None:
+        self.access = home.access
+        self._home = home
+        self._report = report
+        self._listener = listener
+
+    def visit(self) -> AbstractContextManager[Store]:
+        """The store: a server answers a write once its log holds it."""
+        return self.access.open("index")
+
+    def begin_bulk(self) -> None:
+        """Have a collection that is empty yet build no graphs until `finish`."""
+        store = self._home.store(self._home.schema())
+        if not store.count():
+            store.begin_bulk()
+
+    def finish(self) -> None:
+        """Count the points, and wait for graphs that a bulk load (a killed one too) put off."""
+        store = self._home.store(self._home.schema())
+        self._report.points = store.count()
+        store.end_bulk(
+            lambda: self._listener(Progress("optimise", 0, None, "", f"{self._report.points:,} points"))
+        )
+
+
+def _placeless(manifest: Manifest) -> Manifest:
+    """The manifest without roots, which stay on this machine."""
+    return replace(manifest, sources=dict.fromkeys(manifest.sources, ""))

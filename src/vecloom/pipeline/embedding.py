@@ -1,0 +1,184 @@
+"""A run that makes a pack, or goes on with one: the trees read, then every model over every shard."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vecloom.chunking import CHUNKER_VERSION, Chunker
+from vecloom.encoders.load import Pass, groups_of
+from vecloom.engine import Encoded, Engine, Window, spans
+from vecloom.errors import TimeLimitError
+from vecloom.pack.columns import joined, with_vectors
+from vecloom.pack.files import FolderFiles
+from vecloom.pack.reading import Pack
+from vecloom.pack.writing import PackWriter
+from vecloom.pipeline.filling import WindowSize, window_size
+from vecloom.pipeline.packing import Packing
+from vecloom.pipeline.report import IndexReport, Listener, Progress, Whole
+from vecloom.pipeline.run import runner_of
+from vecloom.runners import Runner, Serial
+from vecloom.sources import ScanOptions
+from vecloom.types import Vectors
+from vecloom.version import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """What the run works with. The caller is the only writer of the pack.
+
+    ``instant``: vector names that cost next to nothing. ``engine`` yields them; ``passes`` are all that the
+    pack has. ``exclude``: folders that are no part of any tree. ``until``: when to stop, on the monotonic
+    clock. ``notice`` takes lines for a person.
+    """
+
+    writer: PackWriter
+    engine: Engine
+    passes: Sequence[Pass]
+    chunker: Chunker
+    instant: tuple[str, ...]
+    exclude: tuple[Path, ...]
+    notice: Callable[[str], None]
+    listener: Listener
+    until: float | None = None
+
+    def run(self, sources: Mapping[str, Path] | None) -> IndexReport:
+        """Bring the pack in line with the trees of ``sources`` (None: leave its points); fill all vectors.
+
+        Raises:
+            TimeLimitError: the time is over; what is written stays.
+        """
+        started = time.perf_counter()
+        report = IndexReport()
+        try:
+            if sources is not None:
+                self._read(sources, report)
+            here = Serial(self.engine.encode_window)
+            for name in self.instant:
+                self._fill(here, (name,), WindowSize(), report, self.listener)
+            later = [one for one in self.passes if not set(one.names) <= set(self.instant)]
+            whole = Whole({one.names: self._work(one) for one in later}, self.listener)
+            for group in groups_of(later):
+                names = tuple(name for one in group for name in one.names)
+                if self.writer.manifest.lacking(names):
+                    with closing(runner_of(group, self.notice)) as runner:
+                        listener = whole.listener(one.names for one in group)
+                        self._fill(runner, names, window_size(group), report, listener)
+        finally:
+            self.writer.save()
+        report.points = self.writer.manifest.points
+        report.seconds = time.perf_counter() - started
+        return report
+
+    def _read(self, sources: Mapping[str, Path], report: IndexReport) -> None:
+        if self.writer.manifest.chunker != CHUNKER_VERSION:
+            self.writer.cut(0)
+            self.writer.save(chunker=CHUNKER_VERSION, created_with=__version__)
+        packing = Packing(
+            self.writer, self.chunker, self.engine, self.instant, report, self.listener, self._in_time
+        )
+        packing.run(sources, ScanOptions(exclude=self.exclude))
+
+    def _work(self, one: Pass) -> float:
+        manifest = self.writer.manifest
+        points = sum(manifest.shards[number].points for number in manifest.lacking(one.names))
+        return points * float(max(1, one.weight_bytes))
+
+    def _in_time(self) -> None:
+        if self._over:
+            manifest = self.writer.manifest
+            shards = len(manifest.shards)
+            done = shards - len(manifest.lacking(manifest.names))
+            raise TimeLimitError(
+                f"the time is over with {done} of {shards} shards done; run the same command again to go on"
+            )
+
+    @property
+    def _over(self) -> bool:
+        return self.until is not None and time.monotonic() >= self.until
+
+    def _fill(
+        self,
+        runner: Runner[Window, Encoded],
+        names: Sequence[str],
+        size: WindowSize,
+        report: IndexReport,
+        listener: Listener,
+    ) -> None:
+        """Fill these vectors wherever a shard lacks them."""
+        manifest = self.writer.manifest
+        numbers = manifest.lacking(names)
+        total = sum(manifest.shards[number].points for number in numbers)
+        tasks = self._tasks(numbers, names, size)
+        running: dict[Hashable, _Task] = {}
+        done, tokens = 0, report.tokens
+        while True:
+            share = done / total if total else None
+            spent = report.tokens - tokens
+            listener(Progress("encode", done, total, "chunks", ", ".join(names), spent, share))
+            while runner.free and (task := next(tasks, None)) is not None:
+                running[task.name] = task
+                runner.submit(task.name, (task.texts, task.rewriting.names))
+            if not running:
+                break
+            name, (vectors, costs) = runner.result()
+            task = running.pop(name)
+            report.count(costs, len(task.texts), len(task.texts))
+            task.rewriting.take(task.window, vectors)
+            done += len(task.texts)
+        self._in_time()
+
+    def _tasks(self, numbers: Sequence[int], names: Sequence[str], size: WindowSize) -> Iterator[_Task]:
+        """The windows of the shards, each shard's one behind the other; none once the time is over."""
+        for number in numbers:
+            if self._over:
+                return
+            rewriting = _Rewriting(self.writer, number, names, size)
+            for window, rows in enumerate(rewriting.windows):
+                yield _Task((number, window), rewriting, window, rewriting.texts[rows.start : rows.stop])
+
+
+class _Rewriting:
+    """A shard that gains vectors: written anew window by window, in order, as they come."""
+
+    def __init__(self, writer: PackWriter, number: int, names: Sequence[str], size: WindowSize) -> None:
+        listed = writer.manifest.shards[number]
+        self._manifest = writer.manifest
+        self.names = tuple(name for name in names if name not in listed.vectors)
+        pack = Pack(FolderFiles(writer.folder), writer.manifest)
+        self._table = joined(list(pack.tables(listed)))
+        columns = (self._table.column(name).to_pylist() for name in ("header", "text"))
+        self.texts = [header + text for header, text in zip(*columns, strict=True)]
+        sizes = np.array([len(text) for text in self.texts], np.int64)
+        self.windows = list(spans(sizes, size.texts, size.size))
+        self._ready: dict[int, Mapping[str, Vectors]] = {}
+        self._next = 0
+        self._stack = ExitStack()
+        self._shard = self._stack.enter_context(writer.shard(number, (*listed.vectors, *self.names)))
+
+    def take(self, window: int, vectors: Mapping[str, Vectors]) -> None:
+        """What a window gave; behind the last one the shard is listed."""
+        fields = [one for one in self._manifest.fields if one.name in self.names]
+        self._ready[window] = vectors
+        while (found := self._ready.pop(self._next, None)) is not None:
+            rows = self.windows[self._next]
+            part = self._table.slice(rows.start, len(rows))
+            self._shard.write(with_vectors(part, fields, found, self._manifest.half))
+            self._next += 1
+        if self._next == len(self.windows):
+            self._stack.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A window of a shard that is rewritten."""
+
+    name: Hashable
+    rewriting: _Rewriting
+    window: int
+    texts: list[str]

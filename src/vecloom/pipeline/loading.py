@@ -1,0 +1,257 @@
+"""A pack into an index: shard by shard, resumed where it was acknowledged, verified in the end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from vecloom.engine import take_rows
+from vecloom.errors import IndexMismatchError, PackError, StoreError
+from vecloom.pack.manifest import PackManifest, Shard
+from vecloom.pack.reading import Pack
+from vecloom.pipeline.home import Home, Visits, record
+from vecloom.pipeline.manifest import Manifest
+from vecloom.pipeline.points import OPERATION_POINTS
+from vecloom.pipeline.report import IndexReport, Listener, Progress
+from vecloom.pipeline.shards import records
+from vecloom.pipeline.states import remove_states
+from vecloom.stores import Store
+from vecloom.types import Filter, Points, SparseRows, Vectors
+
+_LEDGER = "load.json"
+
+#: Points whose vectors are compared in the end, and how far apart a value may be: float32 of unit length.
+_SAMPLED, _APART = 64, 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What a load did. ``points``: of the pack; ``sent`` of them in this run; ``deleted`` that were gone.
+
+    ``unsealed``: why no graph was built where one was due.
+    """
+
+    points: int
+    sent: int
+    deleted: int
+    seconds: float
+    unsealed: str = ""
+
+
+def pack_id(manifest: PackManifest) -> str:
+    """16 hex digits over the contents of a pack."""
+    said = json.dumps([shard.sha256 for shard in manifest.shards])
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+def require_finished(pack: Pack) -> None:
+    """Refuse a pack that an embed run has not finished.
+
+    Raises:
+        PackError: it has not.
+    """
+    manifest = pack.manifest
+    if not manifest.read or manifest.incomplete:
+        what = ", ".join(manifest.incomplete) or "the trees"
+        raise PackError(f"{pack.files.place} is not finished ({what}); go on with vecloom embed")
+
+
+def joined_with(manifest: Manifest, pack: PackManifest, place: str) -> Manifest:
+    """The manifest of an index that takes the pack's points too, with models that only the pack has.
+
+    Raises:
+        IndexMismatchError: it was made otherwise; the message names the differences.
+    """
+    differences = manifest.differences(pack)
+    if differences:
+        raise IndexMismatchError(
+            f"{place} differs from the pack: {'; '.join(differences)}; load it into another one"
+        )
+    further = tuple(model for model in pack.models if model.vector_name not in manifest.names)
+    counted = dict.fromkeys((*manifest.counted_by, *pack.counted_by))
+    return replace(
+        manifest,
+        models=manifest.models + further,
+        counted_by=tuple(counted),
+        sources={**dict.fromkeys(pack.sources, ""), **manifest.sources},
+        incomplete=manifest.incomplete + tuple(model.vector_name for model in further),
+    )
+
+
+class Loading:
+    """Brings an index in line with a pack. The caller is the only writer of ``home``."""
+
+    def __init__(self, pack: Pack, home: Home, listener: Listener) -> None:
+        self._pack = pack
+        self._home = home
+        self._listener = listener
+        self._ledger = home.local / _LEDGER
+        self._id = pack_id(pack.manifest)
+        self._report = IndexReport()
+
+    def run(self) -> LoadReport:
+        """Send what is not acknowledged yet, delete what the pack's sources have no more, and verify.
+
+        Raises:
+            PackError: the pack is damaged.
+            StoreError: the store refuses, or does not hold what was sent.
+        """
+        started = time.perf_counter()
+        pack, manifest = self._pack.manifest, self._home.load()
+        left = tuple(name for name in manifest.unfinished if name not in pack.sources)
+        record(self._home, unfinished=(*left, *pack.sources))
+        remove_states(self._home.local)  # they know nothing of what comes; the next index run asks the store
+        visits = self._home.visits(self._report, self._listener)
+        visits.begin_bulk()
+        keep = not set(self._home.load().names) <= set(pack.names)
+        first = self._done()
+        sent = self._send(visits, first, keep)
+        wanted = self._counts()
+        if first and any(have < wanted[source] for source, have in self._stored(wanted).items()):
+            sent = self._send(visits, 0, keep)  # somebody else has deleted points meanwhile
+        deleted = self._delete_stale(wanted)
+        self._verify(wanted)
+        visits.finish()
+        with self._home.access.open("load") as store:
+            lacking = tuple(v.name for v in store.schema.vectors if store.count(Filter(lacks=(v.name,))))
+        record(self._home, unfinished=left, incomplete=lacking)
+        self._ledger.unlink(missing_ok=True)
+        seconds = time.perf_counter() - started
+        return LoadReport(pack.points, sent, deleted, seconds, self._report.unsealed)
+
+    def _done(self) -> int:
+        """How many shards of this very pack are acknowledged."""
+        try:
+            said: dict[str, Any] = json.loads(self._ledger.read_text("utf-8"))
+        except FileNotFoundError:
+            return 0
+        return int(said["shards"]) if said["pack"] == self._id else 0
+
+    def _acknowledge(self, shards: int) -> None:
+        temporary = self._ledger.with_suffix(".tmp")
+        temporary.write_text(json.dumps({"pack": self._id, "shards": shards}), "utf-8")
+        temporary.replace(self._ledger)
+
+    def _send(self, visits: Visits, first: int, keep: bool) -> int:
+        """Send the shards from ``first`` on; ``keep`` vectors that the index has and the pack has not."""
+        sent = 0
+        shards = self._pack.manifest.shards
+        before = sum(shard.points for shard in shards[:first])
+        for number, shard in enumerate(shards[first:], first):
+            for points in self._pack.points(shard):
+                with visits.visit() as store:
+                    for batch in _batches(points):
+                        _merge(store, batch) if keep else store.upsert(batch)
+                sent += len(points)
+                done = before + sent
+                self._listener(Progress("load", done, self._pack.manifest.points, "chunks", self._home.name))
+            self._acknowledge(number + 1)
+        return sent
+
+    def _counts(self) -> Counter[str]:
+        """Source -> its points in the pack."""
+        counts: Counter[str] = Counter(dict.fromkeys(self._pack.manifest.sources, 0))
+        for shard in self._pack.manifest.shards:
+            for table in self._pack.tables(shard, ["source"]):
+                counts.update(table.column("source").to_pylist())
+        return counts
+
+    def _stored(self, sources: Mapping[str, int]) -> dict[str, int]:
+        with self._home.access.open("load") as store:
+            return {source: store.count(Filter(match={"source": (source,)})) for source in sources}
+
+    def _delete_stale(self, wanted: Mapping[str, int]) -> int:
+        """Delete points of the pack's sources that the pack has not: of an earlier state of the trees."""
+        sources = [source for source, have in self._stored(wanted).items() if have > wanted[source]]
+        if not sources:
+            return 0
+        mine = self._ids()
+        stored = records(self._home.access, Filter(match={"source": tuple(sources)}), ())
+        stale = [one.id for one in stored if uuid.UUID(one.id).bytes not in mine]
+        with self._home.access.open("load") as store:
+            for start in range(0, len(stale), OPERATION_POINTS):
+                store.delete(ids=stale[start : start + OPERATION_POINTS])
+            store.finalize()
+        return len(stale)
+
+    def _ids(self) -> frozenset[bytes]:
+        return frozenset(
+            uuid.UUID(point).bytes
+            for shard in self._pack.manifest.shards
+            for table in self._pack.tables(shard, ["id"])
+            for point in table.column("id").to_pylist()
+        )
+
+    def _verify(self, wanted: Mapping[str, int]) -> None:
+        """Compare counts, and some points' vectors."""
+        for source, have in self._stored(wanted).items():
+            if have != wanted[source]:
+                raise StoreError(
+                    f"{self._home.name} holds {have:,} points of {source} and the pack {wanted[source]:,}; "
+                    f"load it again"
+                )
+        for shard, rows in _sample(self._pack.manifest.shards):
+            points = _first_points(self._pack, shard, rows)
+            with self._home.access.open("load") as store:
+                stored = store.get(points.ids, (), shard.vectors)
+            for i, one in enumerate(stored):
+                for name in shard.vectors:
+                    if name not in one.vectors or not _alike(one.vectors[name], points.vectors[name], i):
+                        raise StoreError(
+                            f"{self._home.name}: {name!r} of {one.id} is not the pack's; load it again"
+                        )
+
+
+def _batches(points: Points) -> Iterator[Points]:
+    for start in range(0, len(points), OPERATION_POINTS):
+        rows = range(start, min(start + OPERATION_POINTS, len(points)))
+        yield _taken(points, rows) if len(rows) < len(points) else points
+
+
+def _taken(points: Points, rows: Sequence[int]) -> Points:
+    chosen = np.asarray(rows, np.int64)
+    vectors = {name: take_rows(column, chosen) for name, column in points.vectors.items()}
+    return Points([points.ids[i] for i in rows], [points.payloads[i] for i in rows], vectors)
+
+
+def _merge(store: Store, points: Points) -> None:
+    """Write points beside vectors that only the store has, where they were made of the same text."""
+    there = {one.id: one.payload.get("header") for one in store.get(points.ids, ("header",))}
+    same = [i for i, one in enumerate(points.ids) if there.get(one) == points.payloads[i]["header"]]
+    kept = _taken(points, same)
+    store.update_vectors(kept.ids, kept.vectors)
+    store.update_payloads(kept.ids, kept.payloads)
+    others = sorted(set(range(len(points))) - set(same))
+    if others:
+        store.upsert(_taken(points, others))
+
+
+def _sample(shards: Sequence[Shard]) -> Iterator[tuple[Shard, int]]:
+    """Some shards, evenly spread, and how many points of each are looked at."""
+    filled = [shard for shard in shards if shard.points]
+    step = max(1, len(filled) // 8)
+    for shard in filled[::step]:
+        yield shard, min(shard.points, _SAMPLED // 8)
+
+
+def _first_points(pack: Pack, shard: Shard, rows: int) -> Points:
+    points = next(pack.points(shard))
+    return _taken(points, range(min(rows, len(points))))
+
+
+def _alike(stored: Any, column: Vectors, i: int) -> bool:
+    """Whether a stored vector is row ``i`` of the column; dense ones are stored with the length 1."""
+    if isinstance(column, SparseRows):
+        indices, values = column.row(i)
+        return bool(np.array_equal(stored[0], indices) and np.allclose(stored[1], values, rtol=_APART))
+    mine = np.asarray(column[i])
+    mine = mine / np.linalg.norm(mine, axis=-1, keepdims=True)
+    return stored.shape == mine.shape and bool(np.allclose(stored, mine, atol=_APART))
