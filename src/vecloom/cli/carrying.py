@@ -1,4 +1,4 @@
-"""``vecloom embed``, ``vecloom load``, ``vecloom export``."""
+"""``vecloom embed``, ``vecloom load``, ``vecloom export``, ``vecloom notebook``."""
 
 from __future__ import annotations
 
@@ -175,3 +175,27 @@ def export(
             named, form, out, collection=collection, using=names_of(using), config=config, listener=listener
         )
     say(f"{count:,} points: {out}")
+
+
+def notebook(
+    *,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", readable=False, help="The notebook to write, FILE.ipynb.")
+    ],
+    models: ModelsOption = None,
+    minutes: Annotated[
+        float, typer.Option("--minutes", metavar="N", help="When its run stops: before the session ends.")
+    ] = 660.0,
+) -> None:
+    """Write a notebook that makes a pack on Kaggle's or Colab's GPUs, to be loaded at home.
+
+    By default of the seed's six vectors: jina-code, bge-m3, CodeRankEmbed, MiniLM, BM42 and BM25.
+    """
+    from vecloom.cli.output import say
+    from vecloom.config import load_config
+    from vecloom.notebook import SEED_MODELS, write_notebook
+
+    chosen = names_of(models) or list(SEED_MODELS)
+    load_config().registry().select(chosen)
+    write_notebook(out, ",".join(chosen), minutes)
+    say(f"{out}: upload it to Kaggle or Colab; then, at home: vecloom load pack.zip --to DIR|URL")

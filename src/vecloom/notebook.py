@@ -1,0 +1,126 @@
+"""A notebook that makes a pack on a borrowed GPU (Kaggle, Colab), to be loaded at home."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vecloom.version import __version__
+
+#: The six vectors of the seed.
+SEED_MODELS = (
+    "jina-code-embeddings-1.5b",
+    "bge-m3",
+    "nomic-coderank",
+    "qdrant-minilm-onnx",
+    "qdrant-minilm-attention",
+    "qdrant-bm25",
+)
+
+#: A session of Kaggle's ends after 12 hours, whatever runs in it.
+DEFAULT_MINUTES = 11 * 60
+
+_ABOUT = """\
+# Embed with vecloom
+
+Chunks and encodes a dataset on every GPU of this session, and leaves one file to download: `pack.zip`.
+
+1. Attach the dataset (Kaggle: *Add Input*; Colab: upload or mount it), and switch a GPU on.
+2. Run all cells. The run stops by itself before the session ends.
+3. Not finished? Save this version, attach its output as a further input, and run all cells again: it goes on.
+4. At home: `vecloom load pack.zip --to my-index`, then `vecloom search "..." --index my-index`; or
+   `--to https://HOST:6333 --collection NAME` for a Qdrant server.
+"""
+
+_SETTINGS = """\
+from pathlib import Path
+
+MODELS = "{models}"
+MINUTES = {minutes}  # then the run stops, and a further session goes on
+
+KAGGLE = Path("/kaggle/input").is_dir()
+INPUT = Path("/kaggle/input" if KAGGLE else ".").resolve()
+WORK = Path("/kaggle/working" if KAGGLE else ".").resolve()
+PACK = WORK / "pack"
+# A former session's output is no part of the dataset.
+FORMER = sorted(path for name in ("pack.zip", "pack/manifest.json") for path in INPUT.rglob(name))
+FORMER = [path for path in FORMER if PACK not in path.parents and path != WORK / "pack.zip"]
+DATA = [path for path in sorted(INPUT.iterdir()) if path.is_dir() and path != PACK]
+DATA = [path for path in DATA if not any(path in former.parents for former in FORMER)]
+print("dataset:", *DATA)
+print("goes on with:", *FORMER[:1] or ["nothing"])
+"""
+
+_INSTALL = """\
+import subprocess
+import sys
+
+# A wheel in an attached dataset serves where this session has no internet.
+WHEELS = sorted(INPUT.rglob("vecloom-*.whl"))
+SPEC = f"{WHEELS[-1]}[pack,torch]" if WHEELS else "vecloom[pack,torch]=={version}"
+subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", SPEC], check=True)
+subprocess.run([sys.executable, "-m", "vecloom", "doctor"], check=False)
+"""
+
+_EMBED = """\
+import shutil
+import subprocess
+import sys
+import zipfile
+
+if FORMER and not PACK.exists():
+    if FORMER[0].suffix == ".zip":
+        with zipfile.ZipFile(FORMER[0]) as archive:
+            archive.extractall(PACK)
+    else:
+        shutil.copytree(FORMER[0].parent, PACK)
+COMMAND = [sys.executable, "-m", "vecloom", "embed", *map(str, DATA), "--out", str(PACK)]
+COMMAND += ["--models", MODELS, "--minutes", str(MINUTES)]
+FINISHED = subprocess.run(COMMAND, check=False).returncode == 0
+"""
+
+_ARCHIVE = """\
+import zipfile
+
+ARCHIVE = WORK / "pack.zip"
+with zipfile.ZipFile(ARCHIVE, "w", zipfile.ZIP_STORED) as archive:
+    for path in sorted(PACK.iterdir()):
+        if path.suffix in (".json", ".parquet"):
+            archive.write(path, path.name)
+size = f"{ARCHIVE.stat().st_size / 1e6:,.1f} MB"
+if FINISHED:
+    print(f"{ARCHIVE} ({size}): download it; at home: vecloom load pack.zip --to my-index")
+else:
+    print(f"{ARCHIVE} ({size}) is not finished: attach it as an input, and run all cells again")
+"""
+
+
+def notebook(models: str, minutes: float = DEFAULT_MINUTES) -> dict[str, Any]:
+    """The notebook, in format 4.5. ``models``: as ``--models`` takes them."""
+    settings = _SETTINGS.replace("{models}", models).replace("{minutes}", f"{minutes:g}")
+    install = _INSTALL.replace("{version}", __version__)
+    cells = {"about": _ABOUT, "settings": settings, "install": install, "embed": _EMBED, "archive": _ARCHIVE}
+    return {
+        "cells": [_cell(name, source) for name, source in cells.items()],
+        "metadata": {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        },
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+
+
+def _cell(name: str, source: str) -> Mapping[str, Any]:
+    lines = source.strip("\n").splitlines(keepends=True)
+    if name == "about":
+        return {"cell_type": "markdown", "id": name, "metadata": {}, "source": lines}
+    code: dict[str, Any] = {"execution_count": None, "outputs": []}
+    return {"cell_type": "code", "id": name, "metadata": {}, "source": lines, **code}
+
+
+def write_notebook(out: Path, models: str, minutes: float = DEFAULT_MINUTES) -> None:
+    """Write the notebook to ``out``."""
+    out.write_text(json.dumps(notebook(models, minutes), indent=1) + "\n", "utf-8")
