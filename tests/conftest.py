@@ -1,12 +1,19 @@
 """What several test files need."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from bench.standins import CUTS, WIDTH, make_coderank, make_m3, make_qwen
 
 from tiny_bert import HIDDEN, make_tiny_bert
 from vecloom.config import Config, load_config
+
+if TYPE_CHECKING:
+    from qdrant_standin import Standin
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +87,15 @@ def tiny_config(tiny_home: Path, tmp_path: Path) -> Config:
 def tiny_environ(tiny_home: Path, tmp_path: Path) -> dict[str, str]:
     """Variables that give a command the settings of `tiny_config`."""
     return _environ(tiny_home, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def standin() -> Iterator[Standin]:
+    """A stand-in for a Qdrant server, one for the tests of a file: `forget` what others left of faults."""
+    from qdrant_standin import Standin
+
+    with Standin() as running:
+        yield running
 
 
 def _environ(home: Path, place: Path) -> dict[str, str]:

@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from qdrant_client import QdrantClient
 
+from qdrant_standin import Standin
 from vecloom.errors import InvalidVectorError, StoreBusyError, StoreError, StoreFullError
 from vecloom.stores import Store
 from vecloom.stores.client import ClientStore
@@ -80,7 +82,7 @@ def ids_of(records: Sequence[Record] | Iterator[Record]) -> list[str]:
 
 
 def _kinds() -> list[str]:
-    return ["edge", "memory", *(["server"] if os.environ.get("QDRANT_URL") else [])]
+    return ["edge", "memory", "standin", *(["server"] if os.environ.get("QDRANT_URL") else [])]
 
 
 @pytest.fixture(params=_kinds())
@@ -90,16 +92,24 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         yield edge
         edge.close()
         return
-    from qdrant_client import QdrantClient
-
-    if request.param == "memory":
-        client = QdrantClient(":memory:")
-    else:
-        client = QdrantClient(url=os.environ["QDRANT_URL"], api_key=os.environ.get("QDRANT_API_KEY"))
+    client = _client(request)
     name = f"vecloom-test-{uuid.uuid4().hex}"
-    yield ClientStore.create(client, name, SCHEMA)
-    client.delete_collection(name)
-    client.close()
+    try:
+        yield ClientStore.create(client, name, SCHEMA)
+    finally:
+        client.delete_collection(name)
+        client.close()
+
+
+def _client(request: pytest.FixtureRequest) -> QdrantClient:
+    if request.param == "memory":
+        return QdrantClient(":memory:")
+    if request.param == "standin":
+        standin: Standin = request.getfixturevalue("standin")
+        return standin.client()
+    # As a header, a key brings no warning of plain http.
+    headers = {"api-key": os.environ["QDRANT_API_KEY"]} if os.environ.get("QDRANT_API_KEY") else {}
+    return QdrantClient(url=os.environ["QDRANT_URL"], headers=headers, timeout=60, check_compatibility=False)
 
 
 def test_points_come_back_as_they_went(store: Store) -> None:
