@@ -151,8 +151,6 @@ class Qdrant:
 
     @route("DELETE", "/collections/{collection}")
     def remove(self, call: Call) -> bool:
-        self._config.pop(call.collection, None)
-        self._indexes.pop(call.collection, None)
         return self._memory.delete_collection(call.collection)
 
     @route("GET", "/collections/{collection}/exists")
