@@ -38,16 +38,23 @@ LIMITS = {"filling.WINDOW_TEXTS": 4, "loading.OPERATION_POINTS": 2, "pack.writin
 class Killed:
     """Commands that are killed at moments spread over the time that they take."""
 
-    def __init__(self, place: Path, environ: Mapping[str, str], rng: random.Random) -> None:
+    def __init__(
+        self,
+        place: Path,
+        environ: Mapping[str, str],
+        rng: random.Random,
+        limits: Mapping[str, float] = LIMITS,
+    ) -> None:
         self.place = place
         self.rng = rng
         self._environ = Commands(environ, place).environ
+        self._limits = limits
 
     def run(
         self, arguments: Sequence[str | Path], begun: Callable[[], bool], moment: float | None
     ) -> tuple[int | None, float]:
         """Run a command, and kill it so long after it has begun: its exit code, and how long it took."""
-        child = start_small(self._environ, LIMITS, arguments)
+        child = start_small(self._environ, self._limits, arguments)
         while child.is_alive() and not begun():
             time.sleep(0.001)
         started = time.monotonic()

@@ -21,7 +21,7 @@ from vecloom.pipeline.report import IndexReport, Listener, Progress
 from vecloom.pipeline.writer import writer_of, writing
 from vecloom.stores import Store
 from vecloom.stores.client import ClientStore
-from vecloom.stores.connection import PATIENCE, connect, shown
+from vecloom.stores.connection import connect, shown
 from vecloom.types import Schema
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ class CollectionHome:
         collection: str,
         config: Config,
         client: QdrantClient | None = None,
-        patience: float = PATIENCE,
     ) -> None:
         """``client``: the one to use instead of a new one to ``url``; it stays the caller's.
 
@@ -53,7 +52,6 @@ class CollectionHome:
         self.name = f"{shown(url)}/collections/{collection}"
         self._registry = config.registry()
         self._client = client or connect(url, config.api_key)
-        self._patience = patience
         self._schema: Schema | None = None
         digest = hashlib.sha256(self.name.encode()).hexdigest()[:16]
         self.local = config.data_dir / "collections" / digest
@@ -61,11 +59,11 @@ class CollectionHome:
 
     def store(self, schema: Schema) -> ClientStore:
         """The collection as a store of this schema."""
-        return ClientStore(self._client, self.collection, schema, self._patience)
+        return ClientStore(self._client, self.collection, schema)
 
     def found(self) -> ClientStore | None:
         """The collection with the schema that it has, or None."""
-        return ClientStore.open(self._client, self.collection, self._patience)
+        return ClientStore.open(self._client, self.collection)
 
     def exists(self) -> bool:
         """Whether there is such a collection; see `Home`."""
@@ -81,7 +79,7 @@ class CollectionHome:
         with self.writing("index"):
             self.require_vacant(manifest)
             said = {_KEY: said_of(_placeless(manifest))}
-            store = ClientStore.create(self._client, self.collection, schema, said, self._patience)
+            store = ClientStore.create(self._client, self.collection, schema, said)
             if _KEY not in store.metadata():
                 raise StoreError(
                     f"{self.name}: the server keeps no metadata of collections; Qdrant 1.16 or newer does"

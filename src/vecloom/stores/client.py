@@ -13,7 +13,7 @@ from qdrant_client import QdrantClient, models
 
 from vecloom.errors import StoreError
 from vecloom.stores import INDEXED_KEYS, client_terms
-from vecloom.stores.connection import PATIENCE, TooLargeError, asked
+from vecloom.stores.connection import TooLargeError, asked
 from vecloom.stores.shared import grown, missing_point, pages
 from vecloom.stores.validate import check_ids, check_payloads, checked_leg, checked_points, checked_vectors
 from vecloom.types import Filter, Leg, Points, Record, Schema, Scored, VectorField, Vectors
@@ -35,17 +35,11 @@ class ClientStore:
     connection) is sent again: every write may be done twice.
     """
 
-    def __init__(
-        self, client: QdrantClient, collection: str, schema: Schema, patience: float = PATIENCE
-    ) -> None:
-        """Use a collection that is there; `create` makes one, `open` finds its schema.
-
-        ``patience``: seconds for which a request that fails is sent again.
-        """
+    def __init__(self, client: QdrantClient, collection: str, schema: Schema) -> None:
+        """Use a collection that is there; `create` makes one, `open` finds its schema."""
         self.schema = schema
         self.collection = collection
         self._client: QdrantClient | None = client
-        self._patience = patience
 
     @classmethod
     def create(
@@ -54,27 +48,26 @@ class ClientStore:
         collection: str,
         schema: Schema,
         metadata: Mapping[str, Any] | None = None,
-        patience: float = PATIENCE,
     ) -> ClientStore:
         """Make an empty collection with its payload indexes; ``metadata`` goes along.
 
         Raises:
             StoreError: there is one of that name, or the server refuses.
         """
-        store = cls(client, collection, schema, patience)
+        store = cls(client, collection, schema)
         made = client_terms.settings_of(schema)
         store._call(client.create_collection, metadata=dict(metadata) if metadata else None, **made)
         store._index_payloads()
         return store
 
     @classmethod
-    def open(cls, client: QdrantClient, collection: str, patience: float = PATIENCE) -> ClientStore | None:
+    def open(cls, client: QdrantClient, collection: str) -> ClientStore | None:
         """The collection with the schema that it has; None where there is none of that name.
 
         Raises:
             StoreError: the server does not answer, or the collection has no named vectors compared by cosine.
         """
-        store = cls(client, collection, Schema(()), patience)
+        store = cls(client, collection, Schema(()))
         if not store.exists():
             return None
         store.schema = client_terms.schema_of(collection, store._call(client.get_collection).config)
@@ -323,7 +316,7 @@ class ClientStore:
         return self._ask(function, collection_name=self.collection, **arguments)
 
     def _ask(self, function: Callable[..., T], **arguments: Any) -> T:
-        return asked(self.collection, function, self._patience, **arguments)
+        return asked(self.collection, function, **arguments)
 
     def _require(self, ids: Sequence[str]) -> None:
         there = {

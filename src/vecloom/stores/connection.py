@@ -72,8 +72,8 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path.rstrip('/')}"
 
 
-def asked(where: str, function: Callable[..., T], patience: float = PATIENCE, **arguments: Any) -> T:
-    """Call the client; what fails for the moment is tried again for ``patience`` seconds.
+def asked(where: str, function: Callable[..., T], **arguments: Any) -> T:
+    """Call the client; what fails for the moment is tried again, for `PATIENCE` seconds.
 
     Only for what may be done twice. The client's two modes raise ValueError (local) and its own (server).
 
@@ -81,7 +81,7 @@ def asked(where: str, function: Callable[..., T], patience: float = PATIENCE, **
         TooLargeError: the server takes no request of this size.
         StoreError: it refuses, or it did not answer in all that time.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + PATIENCE
     pause = _FIRST_PAUSE
     while True:
         try:
@@ -93,13 +93,13 @@ def asked(where: str, function: Callable[..., T], patience: float = PATIENCE, **
         except ValueError as error:
             raise StoreError(f"{where}: {_line(error)}") from error
         if wait is None:
-            if isinstance(cause, UnexpectedResponse) and cause.status_code == 413:
+            if isinstance(cause, UnexpectedResponse) and _is_too_large(cause):
                 raise TooLargeError(f"{where}: {said}") from cause
             raise StoreError(f"{where}: {said}") from cause
         now = time.monotonic()
         if now >= deadline:
             raise StoreError(
-                f"{where}: {said}, for {patience:.0f} s; see to the server, then run again"
+                f"{where}: {said}, for {PATIENCE:.0f} s; see to the server, then run again"
             ) from cause
         time.sleep(min(max(wait, pause), deadline - now))
         pause = min(2 * pause, _LONGEST_PAUSE)
@@ -112,6 +112,11 @@ def _pause_asked(error: Exception) -> float | None:
     if isinstance(error, UnexpectedResponse):
         return 0.0 if error.status_code in _TRY_AGAIN else None
     return 0.0
+
+
+def _is_too_large(error: UnexpectedResponse) -> bool:
+    """Qdrant itself answers 400 and says so; what stands before it answers 413."""
+    return error.status_code == 413 or (error.status_code == 400 and b"larger than allowed" in error.content)
 
 
 def _said(error: Exception) -> str:
