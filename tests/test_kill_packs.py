@@ -32,7 +32,12 @@ SEED = 20261125
 KILLS = 50
 
 #: Shards of a handful of chunks, listed at once.
-LIMITS = {"filling.WINDOW_TEXTS": 4, "loading.OPERATION_POINTS": 2, "pack.writing._SAVE_SECONDS": 0.0}
+LIMITS = {
+    "filling.WINDOW_TEXTS": 4,
+    "loading.OPERATION_POINTS": 2,
+    "loading.VISIT_POINTS": 1,
+    "pack.writing._SAVE_SECONDS": 0.0,
+}
 
 
 class Killed:

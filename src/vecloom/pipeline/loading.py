@@ -21,7 +21,7 @@ from vecloom.pipeline.home import Home, Visits, record
 from vecloom.pipeline.manifest import Manifest
 from vecloom.pipeline.points import OPERATION_POINTS
 from vecloom.pipeline.report import IndexReport, Listener, Progress
-from vecloom.pipeline.shards import records
+from vecloom.pipeline.shards import VISIT_POINTS, records
 from vecloom.pipeline.states import remove_states
 from vecloom.stores import Store
 from vecloom.types import Filter, Points, SparseRows, Vectors
@@ -111,21 +111,27 @@ class Loading:
         remove_states(self._home.local)  # they know nothing of what comes; the next index run asks the store
         visits = self._home.visits(self._report, self._listener)
         visits.begin_bulk()
-        keep = not set(self._home.load().names) <= set(pack.names)
+        keep = not set(manifest.names) <= set(pack.names)
         first = self._done()
-        sent = self._send(visits, first, keep)
-        wanted = self._counts()
-        if first and any(have < wanted[source] for source, have in self._stored(wanted).items()):
-            sent = self._send(visits, 0, keep)  # somebody else has deleted points meanwhile
-        deleted = self._delete_stale(wanted)
-        self._verify(wanted)
+        wanted = self._counts(pack.shards[:first])
+        sent = self._send(visits, first, keep, wanted)
+        stored = self._stored(wanted)
+        if first and any(stored[source] < wanted[source] for source in wanted):
+            sent = self._send(visits, 0, keep, Counter())  # somebody has deleted points meanwhile
+            stored = self._stored(wanted)
+        deleted = self._delete_stale([source for source in wanted if stored[source] > wanted[source]])
+        self._verify(wanted, self._stored(wanted) if deleted else stored)
         visits.finish()
-        with self._home.access.open("load") as store:
-            lacking = tuple(v.name for v in store.schema.vectors if store.count(Filter(lacks=(v.name,))))
-        record(self._home, unfinished=left, incomplete=lacking)
+        alone = not keep and self._report.points == pack.points
+        record(self._home, unfinished=left, incomplete=() if alone else self._lacking())
         self._ledger.unlink(missing_ok=True)
         seconds = time.perf_counter() - started
         return LoadReport(pack.points, sent, deleted, seconds, self._report.unsealed)
+
+    def _lacking(self) -> tuple[str, ...]:
+        """Vectors that some points of the index lack."""
+        with self._home.access.open("load") as store:
+            return tuple(v.name for v in store.schema.vectors if store.count(Filter(lacks=(v.name,))))
 
     def _done(self) -> int:
         """How many shards of this very pack are acknowledged."""
@@ -140,26 +146,29 @@ class Loading:
         temporary.write_text(json.dumps({"pack": self._id, "shards": shards}), "utf-8")
         temporary.replace(self._ledger)
 
-    def _send(self, visits: Visits, first: int, keep: bool) -> int:
-        """Send the shards from ``first`` on; ``keep`` vectors that the index has and the pack has not."""
-        sent = 0
-        shards = self._pack.manifest.shards
-        before = sum(shard.points for shard in shards[:first])
-        for number, shard in enumerate(shards[first:], first):
-            for points in self._pack.points(shard):
-                with visits.visit() as store:
+    def _send(self, visits: Visits, first: int, keep: bool, counts: Counter[str]) -> int:
+        """Send the shards from ``first`` on, and count their points by source.
+
+        ``keep``: vectors that the index has and the pack has not stay.
+        """
+        pack = self._pack.manifest
+        sent, before = 0, sum(shard.points for shard in pack.shards[:first])
+        for numbers in _visited(pack.shards, first):
+            with visits.visit() as store:
+                for points in (found for i in numbers for found in self._pack.points(pack.shards[i])):
                     for batch in _batches(points):
                         _merge(store, batch) if keep else store.upsert(batch)
-                sent += len(points)
-                done = before + sent
-                self._listener(Progress("load", done, self._pack.manifest.points, "chunks", self._home.name))
-            self._acknowledge(number + 1)
+                    counts.update(payload["source"] for payload in points.payloads)
+                    sent += len(points)
+                    event = Progress("load", before + sent, pack.points, "chunks", self._home.name)
+                    self._listener(event)
+            self._acknowledge(numbers.stop)
         return sent
 
-    def _counts(self) -> Counter[str]:
-        """Source -> its points in the pack."""
+    def _counts(self, shards: Sequence[Shard]) -> Counter[str]:
+        """Source -> its points in these shards."""
         counts: Counter[str] = Counter(dict.fromkeys(self._pack.manifest.sources, 0))
-        for shard in self._pack.manifest.shards:
+        for shard in shards:
             for table in self._pack.tables(shard, ["source"]):
                 counts.update(table.column("source").to_pylist())
         return counts
@@ -168,9 +177,8 @@ class Loading:
         with self._home.access.open("load") as store:
             return {source: store.count(Filter(match={"source": (source,)})) for source in sources}
 
-    def _delete_stale(self, wanted: Mapping[str, int]) -> int:
-        """Delete points of the pack's sources that the pack has not: of an earlier state of the trees."""
-        sources = [source for source, have in self._stored(wanted).items() if have > wanted[source]]
+    def _delete_stale(self, sources: Sequence[str]) -> int:
+        """Delete points of these sources that the pack has not: of an earlier state of the trees."""
         if not sources:
             return 0
         mine = self._ids()
@@ -190,9 +198,9 @@ class Loading:
             for point in table.column("id").to_pylist()
         )
 
-    def _verify(self, wanted: Mapping[str, int]) -> None:
+    def _verify(self, wanted: Mapping[str, int], stored: Mapping[str, int]) -> None:
         """Compare counts, and some points' vectors."""
-        for source, have in self._stored(wanted).items():
+        for source, have in stored.items():
             if have != wanted[source]:
                 raise StoreError(
                     f"{self._home.name} holds {have:,} points of {source} and the pack {wanted[source]:,}; "
@@ -201,13 +209,23 @@ class Loading:
         for shard, rows in _sample(self._pack.manifest.shards):
             points = _first_points(self._pack, shard, rows)
             with self._home.access.open("load") as store:
-                stored = store.get(points.ids, (), shard.vectors)
-            for i, one in enumerate(stored):
+                found = store.get(points.ids, (), shard.vectors)
+            for i, one in enumerate(found):
                 for name in shard.vectors:
                     if name not in one.vectors or not _alike(one.vectors[name], points.vectors[name], i):
                         raise StoreError(
                             f"{self._home.name}: {name!r} of {one.id} is not the pack's; load it again"
                         )
+
+
+def _visited(shards: Sequence[Shard], first: int) -> Iterator[range]:
+    """Numbers of the shards, from ``first`` on, that are sent in one visit to the store."""
+    begin, points = first, 0
+    for number in range(first, len(shards)):
+        points += shards[number].points
+        if points >= VISIT_POINTS or number == len(shards) - 1:
+            yield range(begin, number + 1)
+            begin, points = number + 1, 0
 
 
 def _batches(points: Points) -> Iterator[Points]:

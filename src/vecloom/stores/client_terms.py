@@ -134,12 +134,8 @@ def json_sizes(
             sizes += column.shape[1] * _FLOAT_JSON
     for i, payload in enumerate(payloads):
         # A character takes four bytes of UTF-8 at the most, a control character six as an escape.
-        sizes[i] += sum(len(value) * (1 if value.isascii() else 4) for value in _texts(payload))
+        sizes[i] += 4 * sum([len(value) for value in payload.values() if type(value) is str])
     return sizes
-
-
-def _texts(payload: Mapping[str, Any]) -> Iterator[str]:
-    return (value for value in payload.values() if isinstance(value, str))
 
 
 def rows(vectors: Mapping[str, Vectors], chosen: range) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -100,7 +100,7 @@ class EdgeStore:
         for field in missing:
             store._update(edge_terms.added(field), 0, 0)
         if missing or unflushed:
-            store.finalize()
+            store._flush()
         return store
 
     def add_vector(self, field: VectorField) -> None:
@@ -210,10 +210,14 @@ class EdgeStore:
         Killed halfway it loses nothing, but leaves files that the next `open` removes.
         """
         self._call(self._opened().optimize)
-        self.finalize()
+        self._flush()
 
     def finalize(self) -> None:
-        """Flush: durable against power loss, and the next open replays nothing."""
+        """Flush what was written: durable against power loss, and the next open replays nothing."""
+        if self._unflushed:
+            self._flush()
+
+    def _flush(self) -> None:
         self._call(self._opened().flush)
         (self.path / _UNFLUSHED).unlink(missing_ok=True)
         self._unflushed = 0
@@ -224,8 +228,7 @@ class EdgeStore:
         if self._shard is None:
             return
         try:
-            if self._unflushed:
-                self.finalize()
+            self.finalize()
         finally:
             shard, self._shard = self._shard, None
             _engine_call(self.path, shard.close)
@@ -248,7 +251,7 @@ class EdgeStore:
         self._unflushed += max(1, points)
         self._call(self._opened().update, operation)
         if self._unflushed >= _FLUSH_POINTS:
-            self.finalize()
+            self._flush()
 
     def _require(self, ids: Sequence[str]) -> None:
         """The engine would update the points before the first one that is missing, and then fail."""

@@ -77,9 +77,12 @@ def check_payloads(ids: Sequence[str], payloads: Sequence[Mapping[str, Any]]) ->
     """Refuse payloads that JSON cannot carry: other types, NaN, lone surrogates, integers beyond 64 bits."""
     if len(payloads) != len(ids):
         raise StoreError(f"{len(ids)} ids came with {len(payloads)} payloads; give one each")
+    good: set[object] = set()  # keys come again and again
     for point, payload in zip(ids, payloads, strict=True):
         for key, value in payload.items():
-            if not (_is_json(key) and isinstance(key, str) and _is_json(value)):
+            if key not in good and isinstance(key, str) and _is_json(key):
+                good.add(key)
+            if key not in good or not ((type(value) is str and value.isascii()) or _is_json(value)):
                 raise StoreError(
                     f"the payload of {point} holds {key!r}: {value!r:.80}, which is not JSON; "
                     f"give text, numbers, booleans, None, lists or dicts of them"
