@@ -1,4 +1,4 @@
-"""Processes that do not outlive the one that started them."""
+"""What all processes that vecloom starts share: they die with their parent, keep limits, and end somehow."""
 
 from __future__ import annotations
 
@@ -18,3 +18,20 @@ def die_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             sys.exit(1)
+
+
+def limit_memory(size: int) -> None:
+    """Give this process ``size`` bytes of address space at the most, where the system holds to it (Linux)."""
+    if sys.platform == "linux":
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        most = size if hard == resource.RLIM_INFINITY else min(size, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def how_it_ended(code: int | None) -> str:
+    """An exit code in words: a negative one is that of a signal."""
+    if code is not None and code < 0:
+        return f"signal {signal.Signals(-code).name}"
+    return f"exit code {code}"

@@ -21,7 +21,7 @@ from multiprocessing.process import BaseProcess
 from typing import Generic, TypeVar
 
 from vecloom.errors import EncodingError, VecloomError
-from vecloom.processes import die_with
+from vecloom.processes import die_with, how_it_ended
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -125,7 +125,7 @@ class Pool(Generic[T, R]):
         dead.process.join()
         dead.pipe.close()
         deaths = dead.deaths + 1
-        how = f"the worker on {dead.device} died ({_exit(dead.process.exitcode)})"
+        how = f"the worker on {dead.device} died ({how_it_ended(dead.process.exitcode)})"
         self._workers.remove(dead)
         if deaths < _DEATHS:
             self._workers.append(self._start(dead.device, deaths))
@@ -139,12 +139,6 @@ class Pool(Generic[T, R]):
         self._notice(f"{how}; its {len(dead.windows)} windows are done again")
         for window in dead.windows:
             self._give(min(self._workers, key=lambda worker: len(worker.windows)), window)
-
-
-def _exit(code: int | None) -> str:
-    if code is not None and code < 0:
-        return f"signal {signal.Signals(-code).name}"
-    return f"exit code {code}"
 
 
 def _work(pipe: Connection, make: Callable[[str], Callable[[T], R]], device: str, parent: int) -> None:
