@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from vecloom.sources.languages import named_language
+from vecloom.sources.parts import Piece, tile
 from vecloom.sources.text import valid
-from vecloom.types import Kind, Part
-
-_BETWEEN = "\n\n"
+from vecloom.types import Part
 
 # Cell magics that switch the language of the whole cell, where a language is not called like the magic.
 _MAGICS = {"sh": "bash", "script": "bash", "svg": "xml", "writefile": ""}
@@ -36,14 +35,6 @@ class Notebook:
     language: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Cell:
-    label: str
-    source: str
-    kind: Kind
-    language: str | None
-
-
 def parse_notebook(data: bytes) -> Notebook:
     """Extract the sources of markdown and code cells.
 
@@ -58,15 +49,8 @@ def parse_notebook(data: bytes) -> Notebook:
         raise BrokenNotebookError("not a JSON object")
     language = _kernel_language(notebook)
     read = [_cell(number, raw, language) for number, raw in enumerate(_raw_cells(notebook), 1)]
-    cells = [cell for cell in read if cell and cell.source.strip()]
-    text = _BETWEEN.join(cell.source for cell in cells)
-    parts: list[Part] = []
-    start = 0
-    for cell in cells:
-        end = min(start + len(cell.source) + len(_BETWEEN), len(text))
-        parts.append(Part(cell.label, start, end, cell.kind, cell.language))
-        start = end
-    return Notebook(text, tuple(parts), language)
+    text, parts = tile([cell for cell in read if cell and cell.text.strip()])
+    return Notebook(text, parts, language)
 
 
 def _raw_cells(notebook: Mapping[str, Any]) -> Sequence[Any]:
@@ -83,7 +67,7 @@ def _raw_cells(notebook: Mapping[str, Any]) -> Sequence[Any]:
     return found
 
 
-def _cell(number: int, cell: Any, kernel: str | None) -> _Cell | None:
+def _cell(number: int, cell: Any, kernel: str | None) -> Piece | None:
     """One cell, or None where it is of a type that is left out."""
     if not isinstance(cell, dict):
         raise BrokenNotebookError(f"cell {number} is no object")
@@ -92,13 +76,13 @@ def _cell(number: int, cell: Any, kernel: str | None) -> _Cell | None:
     if kind == "code":
         own = cell.get("language")
         named = _name(own) if isinstance(own, str) else kernel
-        return _Cell(label, source, "code", _magic(source) or named)
+        return Piece(label, source, "code", _magic(source) or named)
     if kind == "markdown":
-        return _Cell(label, source, "prose", "markdown")
+        return Piece(label, source, "prose", "markdown")
     if kind == "heading":
         level = cell.get("level")
         marks = "#" * (level if isinstance(level, int) and 0 < level < 7 else 1)
-        return _Cell(label, f"{marks} {source}", "prose", "markdown")
+        return Piece(label, f"{marks} {source}", "prose", "markdown")
     return None
 
 
