@@ -162,6 +162,7 @@ def test_folders_of_secrets_are_not_entered(make: Make) -> None:
         ("logo.svg", "generated"),
         ("a.py~", "generated"),
         ("logo.PNG", "binary"),
+        ("~$report.docx", "generated"),
         ("lib.so.5.0", "binary"),
         ("a.tar.gz", "binary"),
     ],

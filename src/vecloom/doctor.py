@@ -76,7 +76,7 @@ def _versions() -> Iterator[str]:
 
 
 def _extras() -> str:
-    """The optional backends that are installed, and the GPUs that PyTorch finds."""
+    """The optional packages that are installed, and the GPUs that PyTorch finds."""
     found = []
     if find_spec("torch") is not None:
         from vecloom.encoders.backends import devices_of
@@ -85,10 +85,13 @@ def _extras() -> str:
         torch = import_torch()
         names = [torch.cuda.get_device_name(device) for device in devices_of("auto") if device != "cpu"]
         found.append(f"torch {torch.__version__} ({', '.join(names) or 'no CUDA device'})")
-    for package in ("transformers", "openvino"):
+    for package in ("transformers", "openvino", "pypdf", "python-docx"):
         with suppress(importlib.metadata.PackageNotFoundError):
             found.append(f"{package} {importlib.metadata.version(package)}")
-    return ", ".join(found) or 'none; pip install "vecloom[torch]" or "vecloom[openvino]" adds them'
+    return (
+        ", ".join(found)
+        or 'none; pip install "vecloom[torch]", "vecloom[openvino]" or "vecloom[documents]" adds them'
+    )
 
 
 def _processor() -> str:

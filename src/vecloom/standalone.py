@@ -13,7 +13,7 @@ from vecloom.recipe import Asked, new_recipe
 
 if TYPE_CHECKING:
     from vecloom.chunking import Chunker
-    from vecloom.sources import File, Skip
+    from vecloom.sources import Extractor, File, Skip
     from vecloom.types import Chunk, Document
 
 
@@ -36,19 +36,24 @@ def chunk_trees(
 def _chunked(
     sources: Mapping[str, Path], chunker: Chunker
 ) -> Iterator[tuple[Document, Sequence[Chunk]] | Skip]:
-    from vecloom.sources import Skip, scan
+    from vecloom.sources import Extractor, Skip, lost_parts, scan
 
-    for name, root in sources.items():
-        for file in scan(root):
-            document = file if isinstance(file, Skip) else _document(name, file)
-            yield document if isinstance(document, Skip) else (document, chunker.chunk(document).chunks)
+    with Extractor() as extractor:
+        for name, root in sources.items():
+            for file in scan(root):
+                document = file if isinstance(file, Skip) else _document(name, file, extractor)
+                if isinstance(document, Skip):
+                    yield document
+                    continue
+                yield from lost_parts(document)
+                yield document, chunker.chunk(document).chunks
 
 
-def _document(source: str, file: File) -> Document | Skip:
+def _document(source: str, file: File, extractor: Extractor) -> Document | Skip:
     from vecloom.sources import Skip, decode, read
 
     data = read(file)
-    return data if isinstance(data, Skip) else decode(source, file, data)
+    return data if isinstance(data, Skip) else decode(source, file, data, extractor=extractor)
 
 
 def generate_sparse_vectors(texts: Sequence[str]) -> dict[str, list[dict[str, Any]]]:

@@ -41,10 +41,11 @@ class Part:
 class Document:
     r"""One file, decoded.
 
-    ``text`` keeps the file's own line ends (``\r\n`` too); for notebooks it is the extracted text and
-    ``parts`` tells the cells. ``hash`` is the sha256 (hex) of the file's bytes. ``title`` opens the
-    breadcrumb of every chunk; ``path_in_header`` is False where the path says nothing (records of a JSONL
-    file). ``encoding`` is what the bytes were decoded from.
+    ``text`` keeps the file's own line ends (``\r\n`` too); for notebooks, PDF and docx it is the extracted
+    text, and ``parts`` tells the cells or pages. ``hash`` is the sha256 (hex) of the file's bytes. ``title``
+    opens the breadcrumb of every chunk; ``path_in_header`` is False where the path says nothing (records of
+    a JSONL file). ``encoding`` is what the bytes were decoded from. ``lost`` tells what could not be read of
+    a document that otherwise could.
     """
 
     source: str
@@ -57,6 +58,7 @@ class Document:
     path_in_header: bool = True
     parts: tuple[Part, ...] = ()
     encoding: str = "utf-8"
+    lost: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

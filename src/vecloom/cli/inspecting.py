@@ -68,7 +68,7 @@ def chunk(
     import sys
     from contextlib import nullcontext
 
-    from vecloom.cli.output import counted_skips, say, write_json
+    from vecloom.cli.output import counted_skips, missing_extras, say, write_json
     from vecloom.config import load_config
     from vecloom.encoders.backends import How
     from vecloom.recipe import Asked
@@ -103,6 +103,8 @@ def chunk(
                 }
                 write_json(record, file)
     say(f"{documents:,} files, {chunks:,} chunks{f'; skipped: {counted_skips(skips)}' if skips else ''}")
+    for hint in missing_extras(skips):
+        say(hint)
 
 
 def doctor(*, json: JsonOption = False) -> None:

@@ -207,11 +207,18 @@ def tell_report(report: IndexReport, *, verbose: bool) -> None:
         say(f"  not in UTF-8: {len(report.notices):,}{listed}")
     if report.skips:
         say(f"  skipped: {counted_skips(report.skips)}{listed}")
+    for hint in missing_extras(report.skips):
+        say(f"  {hint}")
     if verbose:
         for notice in report.notices:
             say(f"    {notice}")
         for skip in report.skips:
             say(f"    {skip.path}: {skip.reason}{f', {skip.detail}' if skip.detail else ''}")
+
+
+def missing_extras(skips: Sequence[Skip]) -> list[str]:
+    """What to install so that more can be read, each said once."""
+    return sorted({skip.detail for skip in skips if skip.reason == "missing extra"})
 
 
 def counted_skips(skips: Sequence[Skip]) -> str:

@@ -77,11 +77,16 @@ class Whole:
 _PROBLEMS = frozenset(
     {
         "bad record",
+        "broken document",
         "broken link",
         "broken notebook",
+        "broken page",
         "duplicate record",
         "encoding",
+        "encrypted",
+        "no text",
         "permission",
+        "too heavy",
         "too large",
         "unreadable",
         "vanished",

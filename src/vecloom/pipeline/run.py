@@ -22,7 +22,7 @@ from vecloom.pipeline.states import FileStates
 from vecloom.pipeline.storing import Storing
 from vecloom.runners import Runner, Serial
 from vecloom.runners.pool import Pool
-from vecloom.sources import ScanOptions
+from vecloom.sources import Extractor, ScanOptions
 from vecloom.types import Filter
 from vecloom.version import __version__
 
@@ -57,9 +57,9 @@ class Run:
         unfinished = dict.fromkeys((*manifest.unfinished, *sources))
         record(self.home, sources=known, unfinished=tuple(unfinished))
         shard = self.home.visits(report, self.listener)
-        with closing(self._states(manifest)) as states:
+        with closing(self._states(manifest)) as states, Extractor() as extractor:
             storing = Storing(
-                shard, states, self.chunker, self.engine, self.instant, slow, report, self.listener
+                shard, states, self.chunker, self.engine, self.instant, slow, report, self.listener, extractor
             )
             for name, root in sources.items():
                 storing.run(name, root, ScanOptions(exclude=self.exclude))

@@ -14,7 +14,7 @@ from vecloom.pipeline.points import OPERATION_POINTS, NewPoint, points_of
 from vecloom.pipeline.report import IndexReport, Listener, Progress
 from vecloom.pipeline.reuse import vectors_of_equal_texts
 from vecloom.pipeline.states import FileStates
-from vecloom.sources import File, ScanOptions, Skip, decode, digest, read, scan
+from vecloom.sources import Extractor, File, ScanOptions, Skip, decode, digest, lost_parts, read, scan
 from vecloom.stores import Store
 from vecloom.types import Filter, Points
 
@@ -25,7 +25,7 @@ WINDOW_CHUNKS = 4000
 WINDOW_BYTES = 8 << 20
 
 #: Reasons that say nothing about the content: what is stored of such a file stays.
-_UNREADABLE = frozenset({"permission", "unreadable"})
+_UNREADABLE = frozenset({"missing extra", "permission", "unreadable"})
 
 
 @dataclass(slots=True)
@@ -54,6 +54,7 @@ class Storing:
         slow: Sequence[str],
         report: IndexReport,
         listener: Listener,
+        extractor: Extractor,
     ) -> None:
         """``instant``: vector names encoded here; ``slow``: names that are filled in later."""
         self._shard = shard
@@ -65,6 +66,7 @@ class Storing:
         self._slow_filled = False
         self._report = report
         self._listener = listener
+        self._extractor = extractor
 
     def run(self, source: str, root: Path, options: ScanOptions) -> None:
         """Store what is new or changed below ``root``, delete what is gone."""
@@ -116,11 +118,12 @@ class Storing:
         found = f"{'!' if file.wanted else ''}{digest(data)}"
         if found == known:
             return None
-        document = decode(source, file, data)
+        document = decode(source, file, data, extractor=self._extractor)
         if isinstance(document, Skip):
             return document
         if document.encoding != "utf-8":
             self._report.notices.append(f"{document.path}: decoded as {document.encoding}")
+        self._report.skips += lost_parts(document)
         chunked = self._chunker.chunk(document)
         if chunked.fallback:
             self._report.fallbacks[chunked.fallback] += 1

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 
 from vecloom.sources.entries import File, ScanOptions, Skip
+from vecloom.sources.extraction import UnreadableError, document_suffix
+from vecloom.sources.extractor import Extractor
 from vecloom.sources.languages import language_of
 from vecloom.sources.notebooks import BrokenNotebookError, parse_notebook
+from vecloom.sources.parts import Piece, tile
 from vecloom.sources.records import BadRecordError, parse_record
-from vecloom.sources.text import decode_bytes
+from vecloom.sources.text import decode_bytes, extracted
 from vecloom.sources.unwanted import armoured, generated_mark
 from vecloom.types import Document
 
@@ -20,16 +23,31 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def decode(source: str, file: File, data: bytes, options: ScanOptions = _DEFAULT) -> Document | Skip:
+def decode(
+    source: str,
+    file: File,
+    data: bytes,
+    options: ScanOptions = _DEFAULT,
+    extractor: Extractor | None = None,
+) -> Document | Skip:
     """The document in ``data``, the bytes of ``file``, or why it is not indexed.
 
-    `Document.encoding` tells what was not plain UTF-8, so that it can be counted.
+    `Document.encoding` tells what was not plain UTF-8, so that it can be counted; `lost_parts` what could
+    not be read. PDF and docx are read by ``extractor``, or by one for this file alone.
+
+    Raises:
+        VecloomError: no process can be started to read a PDF or docx.
     """
     if file.offset is not None:
         return _record(source, file, data)
     name, generated = file.absolute.name, file.wanted or options.generated
     if name.lower().endswith(".ipynb"):
         return _notebook(source, file, data)
+    if suffix := document_suffix(name):
+        if extractor is not None:
+            return _extracted(source, file, data, suffix, extractor)
+        with Extractor() as extractor:
+            return _extracted(source, file, data, suffix, extractor)
     found = armoured(name, data)
     if found and not (options.secrets if found[0] == "secret" else generated):
         return Skip(file.path, *found)
@@ -63,6 +81,31 @@ def _notebook(source: str, file: File, data: bytes) -> Document | Skip:
         digest(data),
         parts=notebook.parts,
     )
+
+
+def _extracted(source: str, file: File, data: bytes, suffix: str, extractor: Extractor) -> Document | Skip:
+    """A PDF, whose parts are its pages, or a docx, which is Markdown with headings of its own."""
+    try:
+        found = extractor.extract(suffix, data)
+    except UnreadableError as error:
+        return Skip(file.path, error.reason, str(error))
+    language = "text" if suffix == ".pdf" else "markdown"
+    text, parts = tile([Piece(label, extracted(text), "prose", language) for label, text in found.sections])
+    return Document(
+        source,
+        file.path,
+        text,
+        "prose",
+        language,
+        digest(data),
+        parts=parts if suffix == ".pdf" else (),
+        lost=found.lost,
+    )
+
+
+def lost_parts(document: Document) -> list[Skip]:
+    """What of a document could not be read though the rest could."""
+    return [Skip(document.path, "broken page", lost) for lost in document.lost]
 
 
 def _record(source: str, file: File, data: bytes) -> Document | Skip:

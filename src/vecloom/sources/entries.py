@@ -23,6 +23,12 @@ Reason: TypeAlias = Literal[
     "unreadable",  # any other refusal of the operating system
     "encoding",
     "broken notebook",
+    "broken document",  # a PDF or docx that its parser cannot read
+    "broken page",  # one page of a PDF that is indexed otherwise
+    "encrypted",
+    "no text",  # a PDF whose pages are pictures
+    "too heavy",  # a document that takes too long or too much memory to be read
+    "missing extra",  # a document where nothing that reads it is installed
     "bad record",
     "duplicate record",
 ]
@@ -34,13 +40,15 @@ class ScanOptions:
 
     Sizes are in bytes. Source files above 1 MiB are hardly ever written by hand; data (JSON, CSV, logs)
     says little per byte, so its cap is lower; a notebook's bytes are mostly pictures that the extracted
-    text leaves out, so its cap is higher. ``exclude`` names files and folders that are passed over without
-    being counted, such as the index itself (compared after resolving links).
+    text leaves out, so its cap is higher, and that of PDF and docx all the more. ``exclude`` names files and
+    folders that are passed over without being counted, such as the index itself (compared after resolving
+    links).
     """
 
     max_bytes: int = 1 << 20
     max_data_bytes: int = 1 << 18
     max_notebook_bytes: int = 1 << 24
+    max_document_bytes: int = 1 << 26
     secrets: bool = False
     generated: bool = False
     exclude: tuple[Path, ...] = ()

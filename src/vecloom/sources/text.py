@@ -44,8 +44,13 @@ _INVALID = re.compile("[\0\ud800-\udfff]")
 
 
 def valid(text: str) -> str:
-    """Text from JSON, which can write lone surrogates and NUL: both become U+FFFD."""
+    """Text from JSON or a parser, which can hold lone surrogates and NUL: both become U+FFFD."""
     return _INVALID.sub("\ufffd", text)
+
+
+def extracted(text: str) -> str:
+    r"""Text from a parser, valid, its lines ended by "\n" and its pages by a blank line."""
+    return valid(text).replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n")
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ _GENERATED_SUFFIXES = tuple(
 _BINARY_SUFFIXES = _words("""
     .png .jpg .jpeg .gif .bmp .ico .icns .webp .tif .tiff .psd .xcf .avif .heic .eps .ai .dds .tga .exr
     .mp3 .wav .flac .ogg .m4a .aac .opus .mid .mp4 .mov .avi .mkv .webm .m4v .wmv
-    .ttf .otf .woff .woff2 .eot .pdf .doc .docx .xls .xlsx .ppt .pptx .odt .ods .odp .epub
+    .ttf .otf .woff .woff2 .eot .doc .xls .xlsx .ppt .pptx .odt .ods .odp .epub
     .zip .gz .tgz .bz2 .xz .zst .7z .rar .tar .lz4 .br .jar .war .whl .egg .gem .nupkg .apk .deb .rpm
     .dmg .iso
     .pyc .pyo .pyd .so .dll .dylib .exe .o .obj .a .lib .class .wasm .beam .rlib .rmeta .elc .hi .cmi
@@ -86,7 +86,8 @@ def unwanted_name(name: str) -> tuple[Reason, str] | None:
     dot = low.rfind(".")
     if dot >= 0 and (low[dot:] in _BINARY_SUFFIXES or ".so." in low):
         return "binary", "by its name"
-    if low in _GENERATED_NAMES or low.endswith(_GENERATED_SUFFIXES):
+    # Word, while it has a file open, puts one beside it whose name begins with "~$".
+    if low in _GENERATED_NAMES or low.endswith(_GENERATED_SUFFIXES) or low.startswith("~$"):
         return "generated", "by its name"
     return None
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from vecloom.errors import UsageError
 from vecloom.paths import escape_name
 from vecloom.sources.entries import File, ScanOptions, Skip
+from vecloom.sources.extraction import MISSING_EXTRA, document_suffix, installed
 from vecloom.sources.files import read_regular, skip_for, too_large, unreadable_root
 from vecloom.sources.gitignore import byte_text
 from vecloom.sources.languages import language_of_name
@@ -159,16 +160,23 @@ def _walk(root: Path, options: ScanOptions) -> Iterator[File | Skip]:
 
 
 def _file(real: Path, path: str, info: os.stat_result, options: ScanOptions, wanted: bool) -> File | Skip:
-    language = language_of_name(real.name)
-    kind = language.kind if language else "prose"
-    limit = {"data": options.max_data_bytes, "notebook": options.max_notebook_bytes}.get(
-        kind, options.max_bytes
-    )
+    suffix = document_suffix(real.name)
+    if suffix and not installed(suffix):
+        return Skip(path, "missing extra", MISSING_EXTRA)
+    limit = options.max_document_bytes if suffix else _limit(real.name, options)
     if info.st_size > limit:
         return too_large(path, info.st_size, limit)
     if not info.st_size:
         return Skip(path, "empty")
     return File(path, real, info.st_size, info.st_mtime_ns, limit, wanted)
+
+
+def _limit(name: str, options: ScanOptions) -> int:
+    language = language_of_name(name)
+    kind = language.kind if language else "prose"
+    return {"data": options.max_data_bytes, "notebook": options.max_notebook_bytes}.get(
+        kind, options.max_bytes
+    )
 
 
 def _regenerable(folder: str, names: set[str]) -> str | None:
