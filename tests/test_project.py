@@ -15,10 +15,12 @@ from vecloom import errors
 
 #: Import times in ms here: numpy 70, onnxruntime 100, transformers seconds.
 HEAVY = (
+    "docx",
     "huggingface_hub",
     "numpy",
     "onnx",
     "onnxruntime",
+    "pypdf",
     "qdrant_client",
     "qdrant_edge",
     "rich.progress",
