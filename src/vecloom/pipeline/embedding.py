@@ -23,7 +23,7 @@ from vecloom.pipeline.packing import Packing
 from vecloom.pipeline.report import IndexReport, Listener, Progress, Whole
 from vecloom.pipeline.run import runner_of
 from vecloom.runners import Runner, Serial
-from vecloom.sources import ScanOptions
+from vecloom.sources import Extractor, ScanOptions
 from vecloom.types import Vectors
 from vecloom.version import __version__
 
@@ -79,10 +79,18 @@ class Embedding:
         if self.writer.manifest.chunker != CHUNKER_VERSION:
             self.writer.cut(0)
             self.writer.save(chunker=CHUNKER_VERSION, created_with=__version__)
-        packing = Packing(
-            self.writer, self.chunker, self.engine, self.instant, report, self.listener, self._in_time
-        )
-        packing.run(sources, ScanOptions(exclude=self.exclude))
+        with Extractor() as extractor:
+            packing = Packing(
+                self.writer,
+                self.chunker,
+                self.engine,
+                self.instant,
+                report,
+                self.listener,
+                self._in_time,
+                extractor,
+            )
+            packing.run(sources, ScanOptions(exclude=self.exclude))
 
     def _work(self, one: Pass) -> float:
         manifest = self.writer.manifest

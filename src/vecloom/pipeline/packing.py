@@ -15,7 +15,7 @@ from vecloom.pack.columns import read_tables, table_of
 from vecloom.pack.writing import PackWriter
 from vecloom.pipeline.points import NewPoint, points_of
 from vecloom.pipeline.report import IndexReport, Listener, Progress
-from vecloom.sources import File, ScanOptions, Skip, decode, digest, read, scan
+from vecloom.sources import Extractor, File, ScanOptions, Skip, decode, digest, read, scan
 from vecloom.types import Document, Points
 
 _DOCUMENT = ("source", "path", "document_hash")
@@ -58,6 +58,7 @@ class Packing:
         report: IndexReport,
         listener: Listener,
         in_time: Callable[[], None],
+        extractor: Extractor,
     ) -> None:
         """``instant``: vectors that are written along. ``in_time`` raises where the time is over."""
         self._writer = writer
@@ -67,6 +68,7 @@ class Packing:
         self._report = report
         self._listener = listener
         self._in_time = in_time
+        self._extractor = extractor
         self._shard = _Shard()
         self._number = len(writer.manifest.shards)
 
@@ -109,7 +111,7 @@ class Packing:
             self._report.files += 1
             self._report.unchanged += 1
             return expected
-        document = decode(source, item, data)
+        document = decode(source, item, data, extractor=self._extractor)
         if isinstance(document, Skip):
             self._report.skips.append(document)
             return None
