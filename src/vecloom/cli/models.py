@@ -50,8 +50,8 @@ def list_models(*, json: JsonOption = False) -> None:
         size = f"{spec.dim}-d" if spec.dim else "-"
         tokens = f"{spec.max_tokens} tokens" if spec.max_tokens else "any length"
         default = "  (default)" if spec.key in DEFAULT_MODELS else ""
-        runs = "/".join(spec.backends)
-        facts = f"{spec.kind:11}  {size:>7}  {tokens:>12}  {runs:13}  {spec.licence}{default}"
+        runs = "refused" if spec.refused else "/".join(spec.backends)
+        facts = f"{spec.kind:11}  {size:>7}  {tokens:>12}  {runs:19}  {spec.licence}{default}"
         write(f"{spec.key:{width}}  {facts}")
 
 
@@ -89,8 +89,9 @@ def pull(
     from vecloom.weights import Weights
 
     config = load_config()
-    weights = Weights(config, notice=say)
-    for spec in config.registry().select(models or DEFAULT_MODELS):
+    registry, weights = config.registry(), Weights(config, notice=say)
+    specs = [registry.runnable(name) for name in dict.fromkeys(models or DEFAULT_MODELS)]
+    for spec in specs:
         place = str(weights.pull(spec, convert=convert)) if spec.weights_id else "needs no files"
         write(f"{spec.key}: {place}")
 
@@ -111,15 +112,17 @@ def verify(model: ModelArgument, *, json: JsonOption = False) -> None:
     from vecloom.weights.verify import verify as compare
 
     config = load_config()
-    spec = config.registry().find(model)
+    spec = config.registry().runnable(model)
     weights = Weights(config, notice=say)
     place = weights.cached(spec) or weights.folder(spec) if spec.weights_id else None
 
     def encode(texts: Any) -> Vectors:
         from vecloom.encoders.backends import How
-        from vecloom.pipeline.setup import engine_of, passes_for
+        from vecloom.pipeline.setup import cross_encoder_for, engine_of, passes_for
 
         exact = How(precision="fp32", device="cpu")
+        if spec.kind == "reranker":
+            return cross_encoder_for(spec, config, say, exact).scores(texts[0], texts).values[:, None]
         vectors, _ = engine_of(passes_for([spec], config, say, how=exact)).encode_documents(texts)
         return vectors[spec.vector_name]
 
@@ -146,7 +149,7 @@ def _row(spec: ModelSpec) -> dict[str, Any]:
 
 
 def _shown(name: str, value: Any) -> str:
-    if value is None:
+    if value is None or value == "":
         return "unknown (never seen here)" if name in _SEEN_ONLY else "none"
     if isinstance(value, dict):
         return "; ".join(f"{key}: {_shown(key, inner)}" for key, inner in value.items()) or "none"

