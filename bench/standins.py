@@ -45,7 +45,9 @@ def write_tokenizer(folder: Path) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.add_special_tokens(list(SPECIALS))
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     tokenizer.enable_truncation(5)
     tokenizer.enable_padding(length=5)
@@ -77,6 +79,59 @@ def make_qwen(folder: Path, **config: Any) -> Path:
         "pad_token_id": pad,
     }
     return _save(Qwen2Model(Qwen2Config(**(sizes | config))), folder)
+
+
+def make_mistral(folder: Path, **config: Any) -> Path:
+    """e5-mistral: a causal decoder with a sliding window, and a tokenizer that begins texts and ends none."""
+    from tokenizers import Tokenizer, processors
+    from transformers import MistralConfig, MistralModel
+
+    folder.mkdir(parents=True, exist_ok=True)
+    pad = write_byte_bpe(folder)
+    path = str(folder / "tokenizer.json")
+    tokenizer = Tokenizer.from_file(path)
+    tokenizer.add_special_tokens(["<s>", "</s>"])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", pad + 1)]
+    )
+    tokenizer.save(path)
+    sizes = {
+        "vocab_size": pad + 3,
+        "hidden_size": WIDTH,
+        "intermediate_size": 96,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "sliding_window": 24,
+        "pad_token_id": pad,
+    }
+    return _save(MistralModel(MistralConfig(**(sizes | config))), folder)
+
+
+def make_reranker(folder: Path, kind: str = "bert", **config: Any) -> Path:
+    """A cross-encoder with one label: ``bert``, ``roberta`` or ``xlm-roberta``."""
+    import transformers
+
+    names = {"bert": "Bert", "roberta": "Roberta", "xlm-roberta": "XLMRoberta"}
+    if kind == "bert":
+        sizes: dict[str, Any] = dict(_word_pieces(folder))
+        said = json.loads((folder / "tokenizer_config.json").read_text())
+        inputs = ["input_ids", "token_type_ids", "attention_mask"]
+        _write(folder / "tokenizer_config.json", {**said, "model_input_names": inputs})
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        sizes = {"vocab_size": write_unigram(folder), "type_vocab_size": 1, "pad_token_id": 1}
+    sizes |= {
+        "hidden_size": WIDTH,
+        "intermediate_size": 96,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 130,
+        "num_labels": 1,
+    }
+    made = getattr(transformers, f"{names[kind]}Config")(**(sizes | config))
+    return _save(getattr(transformers, f"{names[kind]}ForSequenceClassification")(made), folder)
 
 
 def make_m3(folder: Path, **config: Any) -> Path:
@@ -209,7 +264,9 @@ def write_unigram(folder: Path) -> int:
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.add_special_tokens([*specials, "<mask>"])
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+        single="<s> $A </s>",
+        pair="<s> $A </s> </s> $B:0 </s>:0",
+        special_tokens=[("<s>", 0), ("</s>", 2)],
     )
     tokenizer.save(str(folder / "tokenizer.json"))
     names = {"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>"}

@@ -184,7 +184,8 @@ def test_no_texts_give_empty_arrays_of_full_width(both: BertEncoder) -> None:
     queries = both.encode_queries([])
     assert isinstance(queries["qdrant-minilm"], np.ndarray)
     assert queries["qdrant-minilm"].shape == (0, HIDDEN)
-    assert both.encode_terms([])["minilm-attention"].terms == []
+    assert both.terms([], {"minilm-attention": sparse_of(both, [])}) == {"minilm-attention": []}
+    assert both.terms(["open"], {}) == {}
 
 
 def test_a_dense_query_is_encoded_as_a_document_is(both: BertEncoder) -> None:
@@ -373,7 +374,9 @@ def test_golden_values_of_the_real_model(minilm_folder: Path, cache: Path) -> No
     encoder = BertEncoder(Registry().select(["minilm", "bm42"]), minilm_folder, cache, threads=2)
     text = "How to open a TCP connection in python"
     np.testing.assert_allclose(dense_of(encoder, [text])[0, :8], GOLDEN_DENSE, atol=1e-6)
-    found = encoder.encode_terms([text])["minilm-attention"]
-    assert found.terms == ["python", "tcp", "connect", "open"]
-    assert found.rows.indices.tolist() == [683459885, 960218873, 1223115691, 2091876921]
-    np.testing.assert_allclose(found.rows.values, GOLDEN_BM42, atol=1e-6)
+    found = sparse_of(encoder, [text])
+    assert encoder.terms([text], {"minilm-attention": found}) == {
+        "minilm-attention": ["python", "tcp", "connect", "open"]
+    }
+    assert found.indices.tolist() == [683459885, 960218873, 1223115691, 2091876921]
+    np.testing.assert_allclose(found.values, GOLDEN_BM42, atol=1e-6)

@@ -91,23 +91,24 @@ def test_of_two_stems_with_one_id_the_later_ones_value_stands(encoder: Bm25Encod
     number = abs(mmh3.hash(first))
     twice, once = (alone.row(row)[1][alone.row(row)[0] == number].item() for row in (0, 1))
     assert (one, two) == (once, twice)
-    found = encoder.encode_terms([f"{first} {second}", f"{second} {first}"])["bm25"]
-    assert found.terms == [second, first]
+    both = [f"{first} {second}", f"{second} {first}"]
+    assert encoder.terms(both, {"bm25": documents(encoder, both)}) == {"bm25": [second, first]}
 
 
 @given(st.lists(st.text(st.characters() | st.sampled_from("abc _.Σ\u0345'"), max_size=60), max_size=8))
 def test_rows_are_sorted_unique_finite_and_named_by_their_stems(
     encoder: Bm25Encoder, texts: list[str]
 ) -> None:
-    found = encoder.encode_terms(texts)["bm25"]
-    rows = found.rows
+    rows = documents(encoder, texts)
+    stems = encoder.terms(texts, {"bm25": rows})["bm25"]
     assert [str(a.dtype) for a in (rows.indptr, rows.indices, rows.values)] == ["int64", "uint32", "float32"]
     assert rows.indptr[0] == 0
     assert len(rows) == len(texts)
-    assert rows.indptr[-1] == len(rows.indices) == len(rows.values) == len(found.terms)
+    assert rows.indptr[-1] == len(rows.indices) == len(rows.values) == len(stems)
     assert all((np.diff(rows.row(i)[0].astype(np.int64)) > 0).all() for i in range(len(rows)))
     assert np.isfinite(rows.values).all()
-    assert rows.indices.tolist() == [abs(mmh3.hash(stem)) for stem in found.terms]
+    assert rows.indices.tolist() == [abs(mmh3.hash(stem)) for stem in stems]
+    assert encoder.terms(texts, {}) == {}
 
 
 def test_a_document_without_words_gives_an_empty_row(encoder: Bm25Encoder) -> None:
@@ -130,10 +131,11 @@ def test_a_full_table_starts_afresh_and_nothing_changes(monkeypatch: pytest.Monk
     expected = documents(Bm25Encoder(SPEC), texts)
     monkeypatch.setattr(terms, "TABLE_WORDS", 50)
     encoder = Bm25Encoder(SPEC)
-    found, named = documents(encoder, texts), encoder.encode_terms(texts)["bm25"]
+    found = documents(encoder, texts)
+    stems = encoder.terms(texts, {"bm25": found})["bm25"]
     assert np.array_equal(found.indices, expected.indices)
     assert np.array_equal(found.values, expected.values)
-    assert named.rows.indices.tolist() == [abs(mmh3.hash(stem)) for stem in named.terms]
+    assert found.indices.tolist() == [abs(mmh3.hash(stem)) for stem in stems]
 
 
 def test_threads_share_a_table_that_starts_afresh(monkeypatch: pytest.MonkeyPatch) -> None:

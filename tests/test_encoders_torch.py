@@ -19,6 +19,7 @@ from bench.standins import (
     make_coderank,
     make_legacy_coderank,
     make_m3,
+    make_mistral,
     make_qwen,
 )
 from numpy.typing import NDArray
@@ -52,6 +53,7 @@ MAKERS: Mapping[str, tuple[Callable[[Path], Path], str]] = {
     "jina-code-embeddings-0.5b": (make_qwen, "lasttoken"),
     "bge-m3": (make_m3, "cls"),
     "nomic-coderank": (make_coderank, "cls"),
+    "e5-mistral-7b": (make_mistral, "lasttoken"),
     "all-miniLM-l6": (lambda folder: make_tiny_bert(folder, max_position_embeddings=256), "mean"),
 }
 LIMIT = 120
@@ -68,7 +70,21 @@ def tiny_row(key: str) -> ModelSpec:
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     home = tmp_path_factory.mktemp("models")
-    return {key: make(home / key) for key, (make, _) in MAKERS.items()}
+    made = {key: make(home / key) for key, (make, _) in MAKERS.items()}
+    with_end(made["e5-mistral-7b"])
+    return made
+
+
+def with_end(folder: Path) -> None:
+    """A copy beside ``folder`` whose tokenizer ends every text: what a row's ``last_token`` stands for."""
+    from tokenizers import Tokenizer, processors
+
+    copy = folder.with_name(f"{folder.name}-ended")
+    shutil.copytree(folder, copy)
+    tokenizer = Tokenizer.from_file(str(copy / "tokenizer.json"))
+    specials = [(token, tokenizer.token_to_id(token)) for token in ("<s>", "</s>")]
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=specials)
+    tokenizer.save(str(copy / "tokenizer.json"))
 
 
 def encoder_of(spec: ModelSpec, folder: Path, task: str | None = None) -> TorchEncoder:
@@ -80,6 +96,8 @@ def reference(folder: Path, pooling: str, **tokenizer: Any) -> Any:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
+    if (ended := folder.with_name(f"{folder.name}-ended")).is_dir():
+        folder = ended
     module = Transformer(str(folder), max_seq_length=LIMIT, processor_kwargs=tokenizer)
     pool = Pooling(module.get_embedding_dimension(), pooling_mode=pooling)
     return SentenceTransformer(modules=[module, pool, Normalize()], device="cpu")
@@ -242,9 +260,10 @@ def test_queries_of_learned_weights_weigh_like_documents(folders: Mapping[str, P
     assert isinstance(one, SparseRows) and isinstance(other, SparseRows)
     np.testing.assert_array_equal(one.indices, other.indices)
     np.testing.assert_allclose(one.values, other.values, atol=1e-5)
-    terms = encoder.encode_terms(["open"])["bge-m3-sparse"]
-    assert len(terms.terms) == len(terms.rows.indices) > 0
-    assert all(isinstance(term, str) and term for term in terms.terms)
+    terms = encoder.terms(TEXTS, {"bge-m3-sparse": other})["bge-m3-sparse"]
+    assert len(terms) == len(other.indices) > 0
+    assert all(isinstance(term, str) and term for term in terms)
+    assert encoder.terms(TEXTS, {}) == {}
 
 
 def test_what_is_too_long_is_cut_and_counted(folders: Mapping[str, Path]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vecloom.encoders import PassStats, TermRows
+from vecloom.encoders import PassStats
 from vecloom.encoders.backends import ANYHOW, runs_of
 from vecloom.encoders.bm25 import Bm25Encoder
 from vecloom.encoders.counters import WordCounter
@@ -42,19 +42,15 @@ class LengthEncoder:
         self, texts: Sequence[str], names: Sequence[str] | None = None
     ) -> Mapping[str, Vectors]:
         lengths = np.array([[len(text), -len(text)] for text in texts], dtype=np.float32).reshape(-1, 2)
-        found: dict[str, Vectors] = {"length": lengths, "letters": self.encode_terms(texts)["letters"].rows}
+        letters = [sorted(set(text)) for text in texts]
+        indices = np.array([ord(letter) for row in letters for letter in row], dtype=np.uint32)
+        indptr = np.cumsum([0, *map(len, letters)])
+        rows = SparseRows(indptr, indices, np.ones(len(indices), dtype=np.float32))
+        found: dict[str, Vectors] = {"length": lengths, "letters": rows}
         return {name: found[name] for name in names or self.names}
 
-    def encode_terms(
-        self, texts: Sequence[str], names: Sequence[str] | None = None
-    ) -> Mapping[str, TermRows]:
-        letters = [sorted(set(text)) for text in texts]
-        terms = [letter for row in letters for letter in row]
-        indptr = np.cumsum([0, *map(len, letters)])
-        rows = SparseRows(
-            indptr, np.array([*map(ord, terms)], dtype=np.uint32), np.ones(len(terms), dtype=np.float32)
-        )
-        return {"letters": TermRows(rows, terms)} if names is None or "letters" in names else {}
+    def terms(self, texts: Sequence[str], rows: Mapping[str, SparseRows]) -> Mapping[str, list[str]]:
+        return {name: [*map(chr, found.indices.tolist())] for name, found in rows.items()}
 
 
 @pytest.fixture
@@ -94,7 +90,7 @@ def test_only_what_is_asked_runs(engine: Engine, lengths: LengthEncoder) -> None
     assert lengths.asked == [(["ab"], ("letters",))]
 
 
-@pytest.mark.parametrize("method", ["encode_documents", "encode_queries", "sparse_vectors"])
+@pytest.mark.parametrize("method", ["encode_documents", "encode_queries"])
 def test_an_unknown_name_is_refused_with_the_known_ones(method: str, engine: Engine) -> None:
     with pytest.raises(
         UsageError, match="no model gives the vector 'minilm'; there are length, letters, bm25"
@@ -109,15 +105,15 @@ def test_no_texts(engine: Engine) -> None:
     assert len(vectors["bm25"]) == stats.texts == stats.reused == 0
 
 
-def test_sparse_vectors_are_plain_lists_with_their_stems(engine: Engine) -> None:
-    found = engine.sparse_vectors(["opening connections", ""])
-    assert set(found) == {"letters", "bm25"}
-    first, empty = found["bm25"]
-    assert sorted(first) == ["indices", "tokens", "values"]
-    assert sorted(map(str, first["tokens"])) == ["connect", "open"]
-    assert all(type(value) is float for value in first["values"])
-    assert all(type(index) is int for index in first["indices"])
-    assert empty == {"indices": [], "values": [], "tokens": []}
+def test_terms_are_told_text_by_text_for_sparse_vectors_only(engine: Engine) -> None:
+    texts = ["opening connections", "", "ab"]
+    vectors, _ = engine.encode_documents(texts)
+    terms = engine.terms(texts, vectors)
+    assert set(terms) == {"letters", "bm25"}
+    assert [sorted(row) for row in terms["bm25"]] == [["connect", "open"], [], ["ab"]]
+    assert terms["letters"][1:] == [[], ["a", "b"]]
+    with pytest.raises(UsageError, match="no model gives the vector 'minilm'"):
+        engine.terms(texts, {"minilm": vectors["bm25"]})
 
 
 @given(st.lists(st.lists(st.integers(0, 50), max_size=5, unique=True), min_size=1, max_size=6), st.data())

@@ -40,6 +40,7 @@ def loaded_after(code: str) -> set[str]:
 def test_the_public_names_are_these() -> None:
     assert sorted(vecloom.__all__) == [
         "Config",
+        "Encoding",
         "Hit",
         "How",
         "Index",
@@ -47,8 +48,11 @@ def test_the_public_names_are_these() -> None:
         "IndexStatus",
         "LegHit",
         "Progress",
+        "Reranker",
+        "TextEncoder",
         "VecloomError",
         "__version__",
+        "encode_texts",
         "generate_sparse_vectors",
         "load_config",
     ]

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from vecloom.encoders.backends import How
     from vecloom.errors import VecloomError
     from vecloom.index import Index, IndexStatus
+    from vecloom.pipeline.encoding import Encoding
     from vecloom.pipeline.report import IndexReport, Progress
-    from vecloom.standalone import generate_sparse_vectors
+    from vecloom.standalone import Reranker, TextEncoder, encode_texts, generate_sparse_vectors
     from vecloom.types import Hit, LegHit
 
 __all__ = [
     "Config",
+    "Encoding",
     "Hit",
     "How",
     "Index",
@@ -33,14 +35,18 @@ __all__ = [
     "IndexStatus",
     "LegHit",
     "Progress",
+    "Reranker",
+    "TextEncoder",
     "VecloomError",
     "__version__",
+    "encode_texts",
     "generate_sparse_vectors",
     "load_config",
 ]
 
 _HOMES = {
     "Config": "vecloom.config",
+    "Encoding": "vecloom.pipeline.encoding",
     "Hit": "vecloom.types",
     "How": "vecloom.encoders.backends",
     "Index": "vecloom.index",
@@ -48,7 +54,10 @@ _HOMES = {
     "IndexStatus": "vecloom.index",
     "LegHit": "vecloom.types",
     "Progress": "vecloom.pipeline.report",
+    "Reranker": "vecloom.standalone",
+    "TextEncoder": "vecloom.standalone",
     "VecloomError": "vecloom.errors",
+    "encode_texts": "vecloom.standalone",
     "generate_sparse_vectors": "vecloom.standalone",
     "load_config": "vecloom.config",
 }

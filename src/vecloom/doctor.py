@@ -80,7 +80,7 @@ def _extras() -> str:
     found = []
     if find_spec("torch") is not None:
         from vecloom.encoders.backends import devices_of
-        from vecloom.encoders.transformer import import_torch
+        from vecloom.encoders.pretrained import import_torch
 
         torch = import_torch()
         names = [torch.cuda.get_device_name(device) for device in devices_of("auto") if device != "cpu"]

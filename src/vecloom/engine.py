@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import TypeAlias
@@ -72,30 +72,22 @@ class Engine:
             vectors |= encoder.encode_queries(texts, wanted)
         return vectors
 
-    def sparse_vectors(
-        self, texts: Sequence[str], names: Sequence[str] | None = None
-    ) -> dict[str, list[dict[str, list[int] | list[float] | list[str]]]]:
-        """Sparse vectors of stored texts as plain lists, for those who take them elsewhere.
+    def terms(self, texts: Sequence[str], vectors: Mapping[str, Vectors]) -> dict[str, list[list[str]]]:
+        """For each text the stem behind every index of its sparse vectors, by vector name.
 
-        By vector name, for each text: ``indices`` (sorted, unique), their ``values``, and ``tokens``, the
-        stems that they stand for. Dense vectors are left out.
+        ``vectors``: those that `encode_documents` gave for these texts; dense ones are left out.
 
         Raises:
             UsageError: a name that no encoder yields.
         """
-        lists: dict[str, list[dict[str, list[int] | list[float] | list[str]]]] = {}
-        for encoder, wanted in self.wanted(names):
-            for name, found in encoder.encode_terms(texts, wanted).items():
-                bounds = found.rows.indptr.tolist()
-                lists[name] = [
-                    {
-                        "indices": found.rows.indices[start:end].tolist(),
-                        "values": found.rows.values[start:end].tolist(),
-                        "tokens": found.terms[start:end],
-                    }
-                    for start, end in pairwise(bounds)
-                ]
-        return lists
+        found: dict[str, list[list[str]]] = {}
+        for encoder, wanted in self.wanted(tuple(vectors)):
+            given = ((name, vectors[name]) for name in wanted)
+            rows = {name: value for name, value in given if isinstance(value, SparseRows)}
+            for name, terms in encoder.terms(texts, rows).items():
+                bounds = rows[name].indptr.tolist()
+                found[name] = [terms[start:end] for start, end in pairwise(bounds)]
+        return found
 
     def wanted(self, names: Sequence[str] | None) -> list[tuple[Encoder, tuple[str, ...]]]:
         """The encoders that yield any of ``names``, each with those it yields."""

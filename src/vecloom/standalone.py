@@ -1,20 +1,29 @@
-"""What needs no index: the chunks of trees, the sparse vectors of texts."""
+"""What needs no index: the chunks of trees, the vectors of texts, the order of texts for a query."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vecloom.config import Config, load_config
+from vecloom.encoders.backends import ANYHOW, How, query_runs, runs_of
+from vecloom.engine import Engine
+from vecloom.pipeline.encoding import Encoding, encode_documents
 from vecloom.pipeline.naming import name_sources
-from vecloom.pipeline.setup import chunker_for, engine_of, passes_for
+from vecloom.pipeline.report import Listener, quiet
+from vecloom.pipeline.setup import chunker_for, cross_encoder_for, engine_of, passes_for
 from vecloom.recipe import Asked, new_recipe
+from vecloom.registry import DEFAULT_MODELS, Role
+from vecloom.weights import unheard
 
 if TYPE_CHECKING:
     from vecloom.chunking import Chunker
+    from vecloom.encoders.cross_encoder import CrossEncoder, PairScores
+    from vecloom.encoders.load import Pass
     from vecloom.sources import Extractor, File, Skip
-    from vecloom.types import Chunk, Document
+    from vecloom.types import Chunk, Document, Vectors
 
 
 def chunk_trees(
@@ -56,6 +65,138 @@ def _document(source: str, file: File, extractor: Extractor) -> Document | Skip:
     return data if isinstance(data, Skip) else decode(source, file, data, extractor=extractor)
 
 
+class TextEncoder:
+    """Models for plain texts, as documents and as queries, without an index.
+
+        encoder = TextEncoder(["bge-m3", "qdrant-bm25"])
+        encoder.documents(texts).vectors["bge-m3"]      # float32 [texts, 1024]
+        encoder.queries(["where are retries configured"])["bm25"]
+
+    Texts are taken as they are: no context header, and what a model's hard limit cuts is counted.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[str] = DEFAULT_MODELS,
+        *,
+        how: How = ANYHOW,
+        config: Config | None = None,
+        notice: Callable[[str], None] = unheard,
+    ) -> None:
+        """``models``: keys, aliases, vector names or hub ids; ``KEY:DIM`` cuts a dimension.
+
+        ``how``: backend, precision, device, and the task whose prompts are put before the texts. ``notice``
+        takes lines for a person. Nothing is fetched or loaded here.
+
+        Raises:
+            UnknownModelError: a model that no row answers to.
+            UsageError: a model that cannot be run, or not as asked.
+            DeviceError: the device is not there, or lacks the precision.
+            MissingExtraError: a backend is not installed.
+        """
+        self._config = config or load_config()
+        self._how = how
+        self._notice = notice
+        self.specs = self._config.registry().select(models)
+        self.runs = tuple(runs_of(self.specs, how))
+
+    @cached_property
+    def passes(self) -> list[Pass]:
+        """What runs the models; their files are fetched if they are not here.
+
+        Raises:
+            WeightsError: a model's files cannot be had.
+        """
+        return passes_for(self.specs, self._config, self._notice, self.runs, self._how)
+
+    @cached_property
+    def _query_engine(self) -> Engine:
+        device = self._how.device
+        fitting = [query_runs(spec, run, device) for spec, run in zip(self.specs, self.runs, strict=True)]
+        return engine_of(passes_for(self.specs, self._config, self._notice, fitting, self._how))
+
+    def documents(self, texts: Sequence[str], *, terms: bool = False, listener: Listener = quiet) -> Encoding:
+        """Vectors of stored texts by vector name, and what they cost.
+
+        Dense ones are float32 [texts, dim], sparse ones `SparseRows`, multivectors a matrix for each text.
+        Equal texts are encoded once. ``terms``: also tell what sparse indices stand for. Models on a GPU run
+        in processes of their own, so a script that calls this then needs ``if __name__ == "__main__":``.
+
+        Raises:
+            WeightsError: a model's files cannot be had or read.
+            EncodingError: a model gave NaN or infinity, or a text does not fit the device's memory.
+        """
+        return encode_documents(texts, self.passes, terms=terms, notice=self._notice, listener=listener)
+
+    def queries(self, texts: Sequence[str]) -> dict[str, Vectors]:
+        """Vectors of search queries by vector name. The models stay loaded, on one device.
+
+        Raises:
+            WeightsError: a model's files cannot be had or read.
+            EncodingError: a model gave NaN or infinity.
+        """
+        return self._query_engine.encode_queries(texts)
+
+
+def encode_texts(
+    texts: Sequence[str],
+    models: Sequence[str] = DEFAULT_MODELS,
+    *,
+    role: Role = "document",
+    how: How = ANYHOW,
+    config: Config | None = None,
+    notice: Callable[[str], None] = unheard,
+    listener: Listener = quiet,
+) -> Encoding:
+    """Vectors of plain texts by vector name, as documents or as queries: `TextEncoder`, used once.
+
+    Queries are not counted: their ``costs`` are empty.
+    """
+    encoder = TextEncoder(models, how=how, config=config, notice=notice)
+    if role == "document":
+        return encoder.documents(texts, listener=listener)
+    return Encoding(encoder.queries(texts), {}, {}, windows=1)
+
+
+class Reranker:
+    """A cross-encoder: how well texts answer a query, each read together with it."""
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        how: How = ANYHOW,
+        config: Config | None = None,
+        notice: Callable[[str], None] = unheard,
+    ) -> None:
+        """``model``: key or hub id of a reranker. Nothing is fetched or loaded here.
+
+        Raises:
+            UnknownModelError: no row answers to the name.
+            UsageError: the model is no reranker, or cannot be run.
+            DeviceError: the device is not there, or lacks the precision.
+            MissingExtraError: PyTorch is not installed.
+        """
+        self._config = config or load_config()
+        self._how = how
+        self._notice = notice
+        self.spec = self._config.registry().reranker(model)
+        runs_of([self.spec], how)
+
+    @cached_property
+    def _model(self) -> CrossEncoder:
+        return cross_encoder_for(self.spec, self._config, self._notice, self._how)
+
+    def scores(self, query: str, texts: Sequence[str]) -> PairScores:
+        """A number for each text, higher where it answers better; comparable for one query only.
+
+        Raises:
+            WeightsError: the model's files cannot be had or read.
+            EncodingError: the model gave NaN or infinity, or a pair does not fit the device's memory.
+        """
+        return self._model.scores(query, texts)
+
+
 def generate_sparse_vectors(texts: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     """BM25 and attention (BM42) vectors of texts, the documents' side, as plain lists.
 
@@ -65,8 +206,7 @@ def generate_sparse_vectors(texts: Sequence[str]) -> dict[str, list[dict[str, An
     Raises:
         WeightsError: the attention model's files cannot be had.
     """
-    config = load_config()
-    names = {"bm25": "qdrant-bm25", "attention": "qdrant-minilm-attention"}
-    specs = config.registry().select(names.values())
-    found = engine_of(passes_for(specs, config)).sparse_vectors(texts)
-    return {name: found[spec.vector_name] for name, spec in zip(names, specs, strict=True)}
+    encoder = TextEncoder(["qdrant-bm25", "qdrant-minilm-attention"])
+    encoding = encoder.documents(texts, terms=True)
+    found = (encoding.sparse_lists(spec.vector_name) for spec in encoder.specs)
+    return dict(zip(("bm25", "attention"), found, strict=True))

@@ -40,14 +40,6 @@ class PassStats:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class TermRows:
-    """Sparse vectors with what they stand for: ``terms[j]`` is the stem behind ``rows.indices[j]``."""
-
-    rows: SparseRows
-    terms: list[str]
-
-
 @runtime_checkable
 class Ahead(Protocol):
     """An encoder whose texts can be made ready while its device works on others."""
@@ -88,8 +80,9 @@ class Encoder(Protocol):
         """Vectors of search queries, in the order given."""
         ...
 
-    def encode_terms(
-        self, texts: Sequence[str], names: Sequence[str] | None = None
-    ) -> Mapping[str, TermRows]:
-        """The sparse ones of `encode_documents` alone, with the stem behind every index."""
+    def terms(self, texts: Sequence[str], rows: Mapping[str, SparseRows]) -> Mapping[str, list[str]]:
+        """What the sparse vectors of stored texts stand for: the stem behind each of their ``indices``.
+
+        ``rows``: those that `encode_documents` gave for these texts, by name. No model runs for it.
+        """
         ...

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal, TypeAlias, cast, get_args
 
-from vecloom.encoders.transformer import import_torch
+from vecloom.encoders.pretrained import import_torch
 from vecloom.errors import DeviceError, MissingExtraError, UsageError
 from vecloom.registry import ModelSpec
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vecloom.encoders import PassStats, TermRows
+from vecloom.encoders import PassStats
 from vecloom.encoders.bert_graph import BertOutputs
 from vecloom.encoders.bert_model import BertModel, Forward
 from vecloom.encoders.bm42 import Bm42Words
@@ -111,21 +111,12 @@ class BertEncoder:
             vectors |= {name: self._words[name].queries(tokens) for name in sparse}
         return vectors
 
-    def encode_terms(
-        self, texts: Sequence[str], names: Sequence[str] | None = None
-    ) -> Mapping[str, TermRows]:
-        """The sparse vectors of stored texts, with the stem behind every index."""
-        _, sparse = self._split(names)
-        rows: dict[str, list[SparseRows]] = {name: [] for name in sparse}
-        terms: dict[str, list[str]] = {name: [] for name in sparse}
-        if sparse:
-            prompted = self._prompted(texts, "document")
-            for forward in self._model.forwards(prompted, dense=False, attention=True):
-                for name in sparse:
-                    found = self._words[name].terms(forward.tokens, forward.attention)
-                    rows[name].append(found.rows)
-                    terms[name] += found.terms
-        return {name: TermRows(stack_rows(rows[name]), terms[name]) for name in sparse}
+    def terms(self, texts: Sequence[str], rows: Mapping[str, SparseRows]) -> Mapping[str, list[str]]:
+        """The stem behind every index of sparse vectors: the tokenizer alone is needed."""
+        if not rows:
+            return {}
+        tokens = self._model.tokenizer.rows(self._prompted(texts, "document"))
+        return {name: self._words[name].terms(tokens) for name in rows}
 
     def _split(self, names: Sequence[str] | None) -> tuple[list[str], list[str]]:
         """The dense and the sparse names asked for, of those this pass yields."""

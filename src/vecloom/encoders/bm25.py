@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from vecloom.encoders import PassStats, TermRows
+from vecloom.encoders import PassStats
 from vecloom.encoders.counters import WordCounter
 from vecloom.encoders.stopwords import stopwords
 from vecloom.encoders.terms import StemTable, stack_rows, term_rows
@@ -73,19 +73,14 @@ class Bm25Encoder:
         rows = documents[self.names[0]]
         return {self.names[0]: SparseRows(rows.indptr, rows.indices, np.ones_like(rows.values))}
 
-    def encode_terms(
-        self, texts: Sequence[str], names: Sequence[str] | None = None
-    ) -> Mapping[str, TermRows]:
-        """`encode_documents` with the stem behind every index."""
-        del names
-        rows: list[SparseRows] = []
+    def terms(self, texts: Sequence[str], rows: Mapping[str, SparseRows]) -> Mapping[str, list[str]]:
+        """The stem behind every index of the texts' vectors."""
         terms: list[str] = []
-        for block in _blocks(texts):
+        for block in _blocks(texts if rows else ()):
             with self._table.lock:
-                weighted, stems, _ = self._weigh(block)
+                _, stems, _ = self._weigh(block)
                 terms += [self._table.stems[number] for number in stems]
-            rows.append(weighted)
-        return {self.names[0]: TermRows(stack_rows(rows), terms)}
+        return dict.fromkeys(rows, terms)
 
     def _weigh(self, texts: Sequence[str]) -> tuple[SparseRows, NDArray[np.int64], NDArray[np.int64]]:
         """Rows, the stem's number behind each index, and the kept words of each text."""

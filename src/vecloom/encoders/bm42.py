@@ -8,7 +8,6 @@ import string
 import numpy as np
 from numpy.typing import NDArray
 
-from vecloom.encoders import TermRows
 from vecloom.encoders.stopwords import stopwords
 from vecloom.encoders.terms import TABLE_WORDS, Packed, StemTable, term_rows
 from vecloom.encoders.tokens import FileTokenizer, TokenRows
@@ -45,12 +44,12 @@ class Bm42Words:
         rows = self.documents(tokens, np.ones(len(tokens.ids), dtype=np.float32))
         return SparseRows(rows.indptr, rows.indices, np.ones_like(rows.values))
 
-    def terms(self, tokens: TokenRows, attention: NDArray[np.float32]) -> TermRows:
-        """`documents`, with the stem behind every index."""
+    def terms(self, tokens: TokenRows) -> list[str]:
+        """The stem behind every index of `documents`, which no weight decides."""
         table = self._words.table
         with table.lock:
-            rows, stems = self._weigh(tokens, attention)
-            return TermRows(rows, [table.stems[number] for number in stems])
+            _, stems = self._weigh(tokens, np.ones(len(tokens.ids), dtype=np.float32))
+            return [table.stems[number] for number in stems]
 
     def _weigh(
         self, tokens: TokenRows, attention: NDArray[np.float32]

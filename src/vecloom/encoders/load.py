@@ -19,8 +19,8 @@ from vecloom.encoders.backends import (
 )
 from vecloom.encoders.bert import BertEncoder
 from vecloom.encoders.bm25 import Bm25Encoder
+from vecloom.encoders.pretrained import DTYPE_BYTES
 from vecloom.encoders.tensors import TensorFile
-from vecloom.encoders.transformer import DTYPE_BYTES
 from vecloom.errors import WeightsError
 from vecloom.registry import ModelSpec
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vecloom.encoders import PassStats, TermRows
-from vecloom.encoders.rows import Tokenising, limit_of, prompts_of, sized
+from vecloom.encoders import PassStats
+from vecloom.encoders.rows import Tokenising, last_token_of, limit_of, prompts_of, sized
 from vecloom.encoders.tokens import TokenRows
 from vecloom.errors import DeviceError, EncodingError, WeightsError
 from vecloom.registry import ModelSpec, Role
-from vecloom.types import Vectors
+from vecloom.types import SparseRows, Vectors
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -46,6 +46,7 @@ class OnnxEncoder(Tokenising):
         self._threads = threads if device == "cpu" else 1
         self._prompts = prompts_of([spec], task)
         self._limit = limit_of([spec])
+        self._last_token = last_token_of([spec])
 
     @cached_property
     def _session(self) -> InferenceSession:
@@ -98,10 +99,9 @@ class OnnxEncoder(Tokenising):
         """Vectors of search queries, behind the queries' prompt."""
         return self._encode(texts, "query")[1]
 
-    def encode_terms(
-        self, texts: Sequence[str], names: Sequence[str] | None = None
-    ) -> Mapping[str, TermRows]:
+    def terms(self, texts: Sequence[str], rows: Mapping[str, SparseRows]) -> Mapping[str, list[str]]:
         """There are none: the row is dense."""
+        del texts, rows
         return {}
 
     def _encode(self, texts: Sequence[str], role: Role) -> tuple[TokenRows, dict[str, Vectors]]:

@@ -66,23 +66,28 @@ def attend(
 ) -> tuple[Tensor, None]:
     """Attention within each text; tensors are [1, heads, tokens, size], the result [1, tokens, heads, size].
 
-    Causal where the module says so. ``given[LAYOUT]`` tells the texts apart.
+    Causal where the module says so, and then within a sliding window if it has one: a token sees so many, its
+    own place included. ``given[LAYOUT]`` tells the texts apart.
 
     Raises:
-        ValueError: a mask, or a sliding window that is shorter than a text: they have no place here.
+        ValueError: a mask, or a window that is not causal: they have no place here.
     """
     layout: Layout = given[LAYOUT]
-    window = given.get("sliding_window")
-    if attention_mask is not None or (window is not None and window < layout.longest):
-        raise ValueError("packed attention takes neither a mask nor a sliding window")
     causal = bool(getattr(module, "is_causal", False))
+    window = given.get("sliding_window")
+    if window is not None and window >= layout.longest:
+        window = None
+    if attention_mask is not None or (window is not None and not causal):
+        raise ValueError("packed attention takes neither a mask nor a window that looks both ways")
     # [tokens, heads, size], as they were before the model moved the heads forward.
     rows = [part.transpose(1, 2)[0] for part in (query, key, value)]
     attended = _varlen if layout.bounds is not None else _by_length
-    return attended(rows, layout, causal, scaling)[None], None
+    return attended(rows, layout, causal, scaling, window)[None], None
 
 
-def _by_length(rows: Sequence[Tensor], layout: Layout, causal: bool, scaling: float | None) -> Tensor:
+def _by_length(
+    rows: Sequence[Tensor], layout: Layout, causal: bool, scaling: float | None, window: int | None
+) -> Tensor:
     import torch
 
     query, key, _ = rows
@@ -96,11 +101,25 @@ def _by_length(rows: Sequence[Tensor], layout: Layout, causal: bool, scaling: fl
     for start, count, length in layout.runs:
         end = start + count * length
         parts = [part[start:end].unflatten(0, (count, length)).transpose(1, 2) for part in rows]
+        band = _band(length, window, query.device) if window is not None and window < length else None
         found = torch.nn.functional.scaled_dot_product_attention(
-            *parts, is_causal=causal and length > 1, scale=scaling, enable_gqa=grouped
+            *parts,
+            attn_mask=band,
+            is_causal=causal and length > 1 and band is None,
+            scale=scaling,
+            enable_gqa=grouped,
         )
         out[start:end].unflatten(0, (count, length)).copy_(found.transpose(1, 2))
     return out
+
+
+def _band(length: int, window: int, device: torch.device) -> Tensor:
+    """Which tokens [length] see which [length]: their own place and those before it, ``window`` in all."""
+    import torch
+
+    places = torch.arange(length, device=device)
+    back = places[:, None] - places[None]
+    return (back >= 0) & (back < window)
 
 
 def repeated_heads(heads: int, *parts: Tensor, heads_at: int) -> list[Tensor]:
@@ -108,7 +127,9 @@ def repeated_heads(heads: int, *parts: Tensor, heads_at: int) -> list[Tensor]:
     return [part.repeat_interleave(heads // part.shape[heads_at], heads_at) for part in parts]
 
 
-def _varlen(rows: Sequence[Tensor], layout: Layout, causal: bool, scaling: float | None) -> Tensor:
+def _varlen(
+    rows: Sequence[Tensor], layout: Layout, causal: bool, scaling: float | None, window: int | None
+) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
     query, key, value = rows
@@ -121,7 +142,7 @@ def _varlen(rows: Sequence[Tensor], layout: Layout, causal: bool, scaling: float
         layout.longest,
         layout.longest,
         scale=scaling,
-        window_size=(-1, 0) if causal else (-1, -1),
+        window_size=(-1 if window is None else window - 1, 0 if causal else -1),
         enable_gqa=query.shape[1] != key.shape[1],
     )
 
@@ -146,8 +167,8 @@ def has_varlen(device: torch.device, dtype: torch.dtype, heads: tuple[int, int],
         for count in (heads[0], heads[1], heads[1])
     ]
     try:
-        one = _varlen(rows, layout, True, None)
+        one = _varlen(rows, layout, True, None, 3)
     except (ImportError, RuntimeError, TypeError, ValueError):  # not in this build, or not for this device
         return False
-    other = _by_length(rows, layout, True, None)
+    other = _by_length(rows, layout, True, None, 3)
     return bool(torch.allclose(one.float(), other.float(), atol=0.02))

@@ -39,6 +39,12 @@ def limit_of(specs: Sequence[ModelSpec], positions: int | None = None) -> int:
     return min((limit for limit in limits if limit), default=512)
 
 
+def last_token_of(specs: Sequence[ModelSpec]) -> str | None:
+    """The token that rows of one pass put behind every text, whatever their tokenizer's file does."""
+    said = specs[0].settings.get("last_token")
+    return None if said is None else str(said)
+
+
 def with_prompt(counter: TokenCounter, prompts: Mapping[Role, str]) -> TokenCounter:
     """The counter, with the documents' prompt among the special tokens: every text has it."""
     if prompt := prompts.get("document"):
@@ -73,15 +79,19 @@ class Tokenising:
     _folder: Path
     _limit: int
     _prompts: Mapping[Role, str]
+    _last_token: str | None = None
 
     @cached_property
     def counter(self) -> TokenCounter:
         """Counts the model's own tokens; the documents' prompt counts among the special ones."""
-        return with_prompt(load_counter(self._folder / "tokenizer.json"), self._prompts)
+        counter = load_counter(self._folder / "tokenizer.json")
+        if self._last_token is not None:
+            counter.specials = self._tokenizer.specials
+        return with_prompt(counter, self._prompts)
 
     @cached_property
     def _tokenizer(self) -> FileTokenizer:
-        return shared_tokenizer(self._folder / "tokenizer.json", self._limit)
+        return shared_tokenizer(self._folder / "tokenizer.json", self._limit, self._last_token)
 
     def prepare(self, texts: Sequence[str]) -> None:
         """Tokenise stored texts ahead; the tokenizer remembers them."""

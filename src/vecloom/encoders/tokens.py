@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, pairwise
@@ -37,6 +37,20 @@ class TokenRows:
         return np.diff(self.starts)
 
 
+@dataclass(frozen=True, slots=True)
+class PairRows:
+    """Token ids of pairs of texts, special ones included, one pair after another.
+
+    ``ids`` and ``types`` (which of the two a token belongs to) int32; pair i is ``starts[i]:starts[i + 1]``.
+    ``cut_texts``: pairs that lost tokens to the limit.
+    """
+
+    ids: NDArray[np.int32]
+    types: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    cut_texts: int
+
+
 class FileTokenizer:
     """A ``tokenizer.json``, with the truncation and padding that it may carry replaced by ``limit``.
 
@@ -44,15 +58,30 @@ class FileTokenizer:
     one after another, and a window may be tokenised ahead.
     """
 
-    def __init__(self, data: bytes, limit: int) -> None:
-        """``data``: the file, known to be whole."""
+    def __init__(self, data: bytes, limit: int, last_token: str | None = None) -> None:
+        """``data``: the file, known to be whole. ``last_token``: what every text ends with, cut ones too."""
         from tokenizers import Tokenizer
 
         self._known: deque[tuple[Sequence[str], TokenRows]] = deque(maxlen=_REMEMBERED)
         self._tokenizer = Tokenizer.from_buffer(data)
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_length=limit)
-        self._specials = self._tokenizer.num_special_tokens_to_add(is_pair=False)
+        self._ending = self._ending_of(last_token)
+        own: int = self._tokenizer.num_special_tokens_to_add(is_pair=False)
+        #: Special tokens that a text is given.
+        self.specials = own + len(self._ending)
+        self._tokenizer.enable_truncation(max_length=limit - len(self._ending))
+
+    def _ending_of(self, last_token: str | None) -> list[int]:
+        """What is put behind a text's tokens: the last token, where the file itself does not see to it."""
+        if last_token is None:
+            return []
+        number = self._tokenizer.token_to_id(last_token)
+        if number is None:
+            raise WeightsError(
+                f"the tokenizer has no token {last_token!r}, which the row names as last_token"
+            )
+        self._tokenizer.no_truncation()
+        return [] if self._tokenizer.encode("a").ids[-1:] == [number] else [number]
 
     def rows(self, texts: Sequence[str]) -> TokenRows:
         """The tokens of texts."""
@@ -65,13 +94,24 @@ class FileTokenizer:
 
     def _rows(self, texts: Sequence[str]) -> TokenRows:
         encodings = self._tokenizer.encode_batch_fast([_encodable(text) for text in texts])
-        lengths = np.fromiter(map(len, encodings), dtype=np.int64, count=len(encodings))
-        starts = np.zeros(len(encodings) + 1, dtype=np.int64)
-        np.cumsum(lengths, out=starts[1:])
-        flat = chain.from_iterable(encoding.ids for encoding in encodings)
-        ids = np.fromiter(flat, dtype=np.int32, count=int(starts[-1]))
-        cut = [sum(len(rest) - self._specials for rest in e.overflowing) for e in encodings]
+        ending = self._ending
+        starts = _starts_of([len(encoding) + len(ending) for encoding in encodings])
+        ids = _joined((encoding.ids + ending for encoding in encodings), starts)
+        own = self.specials - len(ending)
+        cut = [sum(len(rest) - own for rest in encoding.overflowing) for encoding in encodings]
         return TokenRows(ids, starts, sum(tokens > 0 for tokens in cut), sum(cut))
+
+    def pairs(self, first: str, seconds: Sequence[str]) -> PairRows:
+        """The tokens of ``first`` with each of ``seconds``; the longer of the two is cut first."""
+        head = _encodable(first)
+        encodings = self._tokenizer.encode_batch_fast([(head, _encodable(second)) for second in seconds])
+        starts = _starts_of(list(map(len, encodings)))
+        return PairRows(
+            _joined((encoding.ids for encoding in encodings), starts),
+            _joined((encoding.type_ids for encoding in encodings), starts),
+            starts,
+            sum(bool(encoding.overflowing) for encoding in encodings),
+        )
 
     def ids_of(self, tokens: Sequence[str]) -> NDArray[np.int64]:
         """The ids of those of ``tokens`` that there are."""
@@ -88,18 +128,28 @@ class FileTokenizer:
         return tokens, [number in added and added[number].special for number in range(len(tokens))]
 
 
-def shared_tokenizer(path: Path, limit: int) -> FileTokenizer:
+def shared_tokenizer(path: Path, limit: int, last_token: str | None = None) -> FileTokenizer:
     """The tokenizer of a ``tokenizer.json``: one for all models whose files and limits are the same.
 
     Raises:
-        WeightsError: the file cannot be read, or is none.
+        WeightsError: the file cannot be read, is none, or lacks ``last_token``.
     """
-    return _tokenizer_of(_checked(path), limit)
+    return _tokenizer_of(_checked(path), limit, last_token)
 
 
 @lru_cache(maxsize=8)
-def _tokenizer_of(data: bytes, limit: int) -> FileTokenizer:
-    return FileTokenizer(data, limit)
+def _tokenizer_of(data: bytes, limit: int, last_token: str | None) -> FileTokenizer:
+    return FileTokenizer(data, limit, last_token)
+
+
+def _starts_of(lengths: Sequence[int]) -> NDArray[np.int64]:
+    starts = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=starts[1:])
+    return starts
+
+
+def _joined(rows: Iterable[Sequence[int]], starts: NDArray[np.int64]) -> NDArray[np.int32]:
+    return np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=int(starts[-1]))
 
 
 def _encodable(text: str) -> str:

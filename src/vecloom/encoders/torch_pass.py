@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vecloom.encoders import PassStats, TermRows
+from vecloom.encoders import PassStats
 from vecloom.encoders.heads import DenseHead, Head, MultivectorHead, SparseHead
-from vecloom.encoders.rows import Tokenising, check_dim, limit_of, prompts_of
+from vecloom.encoders.pretrained import import_torch
+from vecloom.encoders.rows import Tokenising, check_dim, last_token_of, limit_of, prompts_of
 from vecloom.encoders.tokens import TokenRows
-from vecloom.encoders.transformer import import_torch, shared_transformer
+from vecloom.encoders.transformer import shared_transformer
 from vecloom.errors import EncodingError
 from vecloom.registry import ModelSpec, Role
 from vecloom.types import SparseRows, Vectors
@@ -46,6 +47,7 @@ class TorchEncoder(Tokenising):
         self._folder = folder
         self.model = shared_transformer(folder, device, precision, threads)
         self._limit = limit_of(specs, self.model.longest)
+        self._last_token = last_token_of(specs)
         for spec in specs:
             check_dim(spec, self.model.hidden_size)
 
@@ -69,20 +71,13 @@ class TorchEncoder(Tokenising):
         """Vectors of search queries, by vector name: the same heads, behind the queries' prompt."""
         return self._encode(texts, names, "query")[1]
 
-    def encode_terms(
-        self, texts: Sequence[str], names: Sequence[str] | None = None
-    ) -> Mapping[str, TermRows]:
-        """The sparse vectors of stored texts, with the token behind every index."""
-        wanted = [name for name in self._wanted(names) if self._specs[name].kind == "sparse"]
-        if not wanted:
+    def terms(self, texts: Sequence[str], rows: Mapping[str, SparseRows]) -> Mapping[str, list[str]]:
+        """The token behind every index of sparse vectors."""
+        del texts  # an index is the token's own number
+        if not rows:
             return {}
         tokens, _ = self._tokenizer.vocabulary()
-        _, vectors = self._encode(texts, wanted, "document")
-        return {
-            name: TermRows(rows, [tokens[index] for index in rows.indices.tolist()])
-            for name, rows in vectors.items()
-            if isinstance(rows, SparseRows)
-        }
+        return {name: [tokens[index] for index in found.indices.tolist()] for name, found in rows.items()}
 
     def _wanted(self, names: Sequence[str] | None) -> list[str]:
         return [name for name in self.names if names is None or name in names]

@@ -21,9 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecloom.encoders.packed_attention import LAYOUT, PACKED, Layout, has_varlen, register, runs_of
+from vecloom.encoders.pretrained import (
+    DTYPE_BYTES,
+    dtype_of,
+    import_torch,
+    load_pretrained,
+    moved,
+)
 from vecloom.encoders.tensors import TensorFile, read_config
 from vecloom.encoders.tokens import TokenRows
-from vecloom.errors import DeviceError, EncodingError, MissingExtraError, WeightsError
+from vecloom.errors import EncodingError, WeightsError
 
 if TYPE_CHECKING:
     import torch
@@ -33,26 +40,14 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 #: Architectures whose packed results a test compares with transformers' own, and their first position.
-_POSITIONS: Mapping[str, int] = {"bert": 0, "nomic_bert": 0, "qwen2": 0, "xlm-roberta": 1}
+_POSITIONS: Mapping[str, int] = {"bert": 0, "mistral": 0, "nomic_bert": 0, "qwen2": 0, "xlm-roberta": 1}
 
 #: A pooler or a language model's head is no part of an embedding.
 _UNUSED = ("pooler.", "lm_head.", "cls.", "embeddings.position_ids")
 
-#: Keys of nomic-bert-2048's own code, whose place in transformers' class is another.
-_LEGACY = {
-    "n_embd": "hidden_size",
-    "n_layer": "num_hidden_layers",
-    "n_head": "num_attention_heads",
-    "n_inner": "intermediate_size",
-    "n_positions": "max_position_embeddings",
-    "layer_norm_epsilon": "layer_norm_eps",
-}
-
 #: Tokens in a batch on CPU, where small batches stay in the caches; and the bounds on other devices.
 CPU_TOKENS = 2048
 LEAST_TOKENS, MOST_TOKENS = 512, 32_768
-
-DTYPE_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 
 #: Rows of a CPU's batch at least, filled up with a text that is dropped: kernels take another way for a few.
 LEAST_ROWS = 16
@@ -270,53 +265,25 @@ class Transformer:
     @cached_property
     def budget(self) -> TokenBudget:
         """The token budget of a batch, by the memory that is free once the model is loaded."""
-        torch = import_torch()
-        itemsize = DTYPE_BYTES[self._precision]
         self._model  # noqa: B018
-        return TokenBudget(_tokens_that_fit(self.config, torch.device(self.device), itemsize))
+        return TokenBudget(tokens_that_fit(self.config, self.device, self._precision))
 
     @cached_property
     def _model(self) -> torch.nn.Module:
         return self._load()
 
     def _load(self) -> torch.nn.Module:
-        torch, transformers = import_torch(), import_transformers()
-        from safetensors import SafetensorError
-
-        dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self._precision]
+        torch = import_torch()
         if self._packed:
             register()
-        try:
-            model, told = transformers.AutoModel.from_pretrained(
-                self._folder,
-                config=native_config(self.config),
-                dtype=dtype,
-                attn_implementation=PACKED if self._packed else "sdpa",
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            said = " ".join(str(error).split())[:300]
-            raise WeightsError(f"the model in {str(self._folder)!r} cannot be loaded: {said}") from error
-        missing = sorted(name for name in told["missing_keys"] if not name.startswith(_UNUSED))
-        if missing:
-            raise WeightsError(
-                f"{str(self._folder)!r} lacks {len(missing)} tensors, {missing[0]!r} the first; "
-                "pull the model again"
-            )
-        try:
-            model = model.eval().requires_grad_(False).to(self.device)
-        except torch.OutOfMemoryError:
-            raise DeviceError(
-                f"the model in {str(self._folder)!r} does not fit the free memory of {self.device}; end what "
-                "else runs there, or take another --device (cpu has room)"
-            ) from None
+        attention = PACKED if self._packed else "sdpa"
+        loaded = load_pretrained("AutoModel", self._folder, self.config, self._precision, attention, _UNUSED)
+        model = moved(loaded, self._folder, self.device)
         device = torch.device(self.device)
         queries = self._number("num_attention_heads", "n_head") if self._packed else 1
         heads = queries, int(self.config.get("num_key_value_heads") or queries)
-        self.varlen = self._packed and has_varlen(device, dtype, heads, self.hidden_size // queries)
+        size = self.hidden_size // queries
+        self.varlen = self._packed and has_varlen(device, dtype_of(self._precision), heads, size)
         return model
 
 
@@ -392,77 +359,19 @@ class _Sent:
         self.device_starts = send(self.starts)
 
 
-def native_config(said: Mapping[str, Any]) -> Any:
-    """The config as transformers takes it; keys of nomic-bert-2048's own code get their names there.
+def tokens_that_fit(config: Mapping[str, Any], device: str, precision: str) -> int:
+    """The largest sensible batch of a model that is loaded, in tokens.
 
-    Its class ignores those keys, so that only a model of its default size would load.
+    What half of the free memory holds of a layer's intermediate results.
     """
-    transformers = import_transformers()
-    from huggingface_hub.errors import StrictDataclassError
-
-    said = {name: value for name, value in said.items() if name != "auto_map"}
-    if said.get("model_type") == "nomic_bert":
-        renamed = {_LEGACY[name]: said[name] for name in _LEGACY if said.get(name) is not None}
-        said |= {name: value for name, value in renamed.items() if name not in said}
-        if "rotary_emb_base" in said and "rope_parameters" not in said:
-            said["rope_parameters"] = {"rope_type": "default", "rope_theta": float(said["rotary_emb_base"])}
-        said = {name: value for name, value in said.items() if name not in (*_LEGACY, "rotary_emb_base")}
-    model_type = said.pop("model_type", None)
-    if model_type not in transformers.CONFIG_MAPPING:
-        raise WeightsError(
-            f"no architecture of transformers is called {model_type!r}, and code of repositories is never "
-            "run; take another model"
-        )
-    said["use_cache"] = False  # keys and values of earlier tokens are for those who write on
-    try:
-        return transformers.AutoConfig.for_model(model_type, **said)
-    except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
-        why = " ".join(str(error).split())[:300]
-        raise WeightsError(f"config.json is none of {model_type!r} ({why}); correct it") from error
-
-
-def _tokens_that_fit(config: Mapping[str, Any], device: torch.device, itemsize: int) -> int:
-    """The largest sensible batch: what half of the free memory holds of a layer's intermediate results."""
-    if device.type != "cuda":
+    if not device.startswith("cuda"):
         return CPU_TOKENS
     import torch
 
+    itemsize = DTYPE_BYTES[precision]
     hidden = int(config.get("hidden_size") or config["n_embd"])
     inner = int(config.get("intermediate_size") or config.get("n_inner") or 4 * hidden)
     a_token = 2 * itemsize * (6 * hidden + 3 * inner)
     free, _ = torch.cuda.mem_get_info(device)
     free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(min(MOST_TOKENS, max(LEAST_TOKENS, free // 2 // a_token)))
-
-
-def import_torch() -> Any:
-    """The module ``torch``.
-
-    Raises:
-        MissingExtraError: it is not installed.
-        DeviceError: it is, and cannot be loaded.
-    """
-    try:
-        import torch
-    except ModuleNotFoundError as missing:
-        if missing.name != "torch":
-            raise
-        raise MissingExtraError("a model on PyTorch", "torch") from None
-    except (ImportError, OSError) as error:
-        raise DeviceError(f"PyTorch is installed and cannot be loaded ({error}); install it anew") from error
-    return torch
-
-
-def import_transformers() -> Any:
-    """The module ``transformers``, silent.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    try:
-        import transformers
-    except ModuleNotFoundError:
-        raise MissingExtraError("a model on PyTorch", "torch") from None
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    return transformers

@@ -21,7 +21,7 @@ from vecloom.pack.writing import PackWriter
 from vecloom.pipeline.filling import WindowSize, window_size
 from vecloom.pipeline.packing import Packing
 from vecloom.pipeline.report import IndexReport, Listener, Progress, Whole
-from vecloom.pipeline.run import runner_of
+from vecloom.pipeline.setup import runner_for
 from vecloom.runners import Runner, Serial
 from vecloom.sources import Extractor, ScanOptions
 from vecloom.types import Vectors
@@ -66,7 +66,7 @@ class Embedding:
             for group in groups_of(later):
                 names = tuple(name for one in group for name in one.names)
                 if self.writer.manifest.lacking(names):
-                    with closing(runner_of(group, self.notice)) as runner:
+                    with closing(runner_for(group, self.notice)) as runner:
                         listener = whole.listener(one.names for one in group)
                         self._fill(runner, names, window_size(group), report, listener)
         finally:

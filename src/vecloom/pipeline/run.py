@@ -6,22 +6,21 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vecloom.chunking import CHUNKER_VERSION, Chunker
 from vecloom.encoders.load import Pass, groups_of
-from vecloom.engine import Encoded, EncodingStage, Engine, Window
+from vecloom.engine import Engine
 from vecloom.pipeline.filling import Filling, window_size
 from vecloom.pipeline.home import Home, record
 from vecloom.pipeline.manifest import Manifest
 from vecloom.pipeline.report import IndexReport, Listener, Whole
+from vecloom.pipeline.setup import runner_for
 from vecloom.pipeline.shards import records
 from vecloom.pipeline.states import FileStates
 from vecloom.pipeline.storing import Storing
-from vecloom.runners import Runner, Serial
-from vecloom.runners.pool import Pool
+from vecloom.runners import Serial
 from vecloom.sources import Extractor, ScanOptions
 from vecloom.types import Filter
 from vecloom.version import __version__
@@ -72,7 +71,7 @@ class Run:
             report.sparse_seconds = time.perf_counter() - started
         whole = Whole(self._work(later), self.listener)
         for group in groups_of(later):
-            with closing(runner_of(group, self.notice)) as runner:
+            with closing(runner_for(group, self.notice)) as runner:
                 filling = Filling(shard, report, whole.listener(one.names for one in group))
                 filling.run(runner, [one.names for one in group], window_size(group))
             self._record_legs()
@@ -104,14 +103,6 @@ class Run:
             names = [v.name for v in store.schema.vectors]
             lacking = tuple(name for name in names if store.count(Filter(lacks=(name,))))
         record(self.home, incomplete=lacking, **changes)
-
-
-def runner_of(group: Sequence[Pass], notice: Callable[[str], None]) -> Runner[Window, Encoded]:
-    """Who encodes by these passes: this process on its CPU, else a process a device."""
-    devices = group[0].devices
-    if devices == ("cpu",):
-        return Serial(EncodingStage(group, "cpu"))
-    return Pool(partial(EncodingStage, group), devices, notice)
 
 
 def remove_source(home: Home, source: str) -> int:

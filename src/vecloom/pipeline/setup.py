@@ -7,19 +7,22 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vecloom.config import Config
-from vecloom.encoders.backends import ANYHOW, How, Runs, runs_of
+from vecloom.encoders.backends import ANYHOW, How, Runs, devices_of, runs_of
 from vecloom.encoders.load import Pass, passes_of
-from vecloom.engine import Engine
+from vecloom.engine import Encoded, EncodingStage, Engine, Window
 from vecloom.errors import IndexMismatchError, WeightsError
 from vecloom.recipe import R
 from vecloom.registry import ModelSpec
+from vecloom.runners import Runner, Serial
 from vecloom.weights import Weights, unheard
 
 if TYPE_CHECKING:
     from vecloom.chunking import Chunker
+    from vecloom.encoders.cross_encoder import CrossEncoder
 
 
 def passes_for(
@@ -46,6 +49,34 @@ def passes_for(
 def engine_of(passes: Sequence[Pass]) -> Engine:
     """An engine over the passes, each on its first device."""
     return Engine(one.load() for one in passes)
+
+
+def runner_for(group: Sequence[Pass], notice: Callable[[str], None]) -> Runner[Window, Encoded]:
+    """Who encodes by passes that run together: this process on its CPU, else a process a device."""
+    devices = group[0].devices
+    if devices == ("cpu",):
+        return Serial(EncodingStage(group, "cpu"))
+    from vecloom.runners.pool import Pool
+
+    return Pool(partial(EncodingStage, group), devices, notice)
+
+
+def cross_encoder_for(
+    spec: ModelSpec, config: Config, notice: Callable[[str], None] = unheard, how: How = ANYHOW
+) -> CrossEncoder:
+    """The cross-encoder of a reranker's row, on the first of the devices; its files are fetched if need be.
+
+    Raises:
+        UsageError: the row cannot be run as asked.
+        WeightsError: its files cannot be had, or are no cross-encoder's.
+        DeviceError: the device that is asked for is not there.
+        MissingExtraError: PyTorch is not installed.
+    """
+    from vecloom.encoders.cross_encoder import CrossEncoder
+
+    (run,) = runs_of([spec], how)
+    device, *_ = devices_of(how.device)
+    return CrossEncoder(spec, Weights(config, notice).folder(spec), device, run.precision)
 
 
 def weights_hash(spec: ModelSpec, config: Config, notice: Callable[[str], None]) -> str:

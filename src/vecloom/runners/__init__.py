@@ -7,7 +7,8 @@ one result. Windows do not depend on each other, and come back in any order.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -61,3 +62,17 @@ class Serial(Generic[T, R]):
     def close(self) -> None:
         """Forget what waits."""
         self._waiting.clear()
+
+
+def in_turn(runner: Runner[T, R], windows: Iterable[T]) -> Iterator[tuple[T, R]]:
+    """Windows with their results, as they are done; no more are made than the runner has place for."""
+    numbered = enumerate(windows)
+    running: dict[Hashable, T] = {}
+    while True:
+        for number, window in islice(numbered, runner.free):
+            running[number] = window
+            runner.submit(number, window)
+        if not running:
+            return
+        name, result = runner.result()
+        yield running.pop(name), result

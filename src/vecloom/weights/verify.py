@@ -125,7 +125,9 @@ def _golden(spec: ModelSpec, encode: Encode) -> Check:
     try:
         vectors = encode([golden.text if golden else "The loom weaves."])
         if golden is None:
-            return Check("golden", None, "the row has none; a line was encoded, as wide as it says, no NaN")
+            return Check(
+                "golden", None, "the row has none; a line went through the model: as wide as it says, no NaN"
+            )
         off, said = _distance(golden, vectors)
     except MissingExtraError as missing:
         return Check("golden", None, str(missing))
