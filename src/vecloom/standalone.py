@@ -8,12 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vecloom.config import Config, load_config
-from vecloom.encoders.backends import ANYHOW, How, query_runs, runs_of
+from vecloom.encoders.backends import ANYHOW, How, devices_of, query_runs, runs_of
 from vecloom.engine import Engine
+from vecloom.errors import UsageError
 from vecloom.pipeline.encoding import Encoding, encode_documents
 from vecloom.pipeline.naming import name_sources
 from vecloom.pipeline.report import Listener, quiet
-from vecloom.pipeline.setup import chunker_for, cross_encoder_for, engine_of, passes_for
+from vecloom.pipeline.setup import (
+    chunker_for,
+    cross_encoder_for,
+    engine_of,
+    passes_for,
+    with_pooling,
+)
 from vecloom.recipe import Asked, new_recipe
 from vecloom.registry import DEFAULT_MODELS, Role
 from vecloom.weights import unheard
@@ -86,7 +93,8 @@ class TextEncoder:
         """``models``: keys, aliases, vector names or hub ids; ``KEY:DIM`` cuts a dimension.
 
         ``how``: backend, precision, device, and the task whose prompts are put before the texts. ``notice``
-        takes lines for a person. Nothing is fetched or loaded here.
+        takes lines for a person. Nothing is loaded here, and no weights are fetched but those of a row that
+        does not say how its model pools.
 
         Raises:
             UnknownModelError: a model that no row answers to.
@@ -97,8 +105,15 @@ class TextEncoder:
         self._config = config or load_config()
         self._how = how
         self._notice = notice
-        self.specs = self._config.registry().select(models)
-        self.runs = tuple(runs_of(self.specs, how))
+        specs = self._config.registry().select(models)
+        self.runs = tuple(runs_of(specs, how))
+        self.specs = tuple(with_pooling(spec, self._config, notice) for spec in specs)
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Where the models run: on these GPUs as far as they can, else on the CPU."""
+        on_torch = any(run.backend == "torch" for run in self.runs)
+        return devices_of(self._how.device) if on_torch else ("cpu",)
 
     @cached_property
     def passes(self) -> list[Pass]:
@@ -115,27 +130,48 @@ class TextEncoder:
         fitting = [query_runs(spec, run, device) for spec, run in zip(self.specs, self.runs, strict=True)]
         return engine_of(passes_for(self.specs, self._config, self._notice, fitting, self._how))
 
-    def documents(self, texts: Sequence[str], *, terms: bool = False, listener: Listener = quiet) -> Encoding:
-        """Vectors of stored texts by vector name, and what they cost.
+    def documents(
+        self,
+        texts: Sequence[str],
+        *,
+        using: Sequence[str] = (),
+        terms: bool = False,
+        listener: Listener = quiet,
+    ) -> Encoding:
+        """Vectors of stored texts by vector name (those of ``using``, or all), and what they cost.
 
         Dense ones are float32 [texts, dim], sparse ones `SparseRows`, multivectors a matrix for each text.
         Equal texts are encoded once. ``terms``: also tell what sparse indices stand for. Models on a GPU run
         in processes of their own, so a script that calls this then needs ``if __name__ == "__main__":``.
 
         Raises:
+            UsageError: a name that no model fills.
             WeightsError: a model's files cannot be had or read.
             EncodingError: a model gave NaN or infinity, or a text does not fit the device's memory.
         """
-        return encode_documents(texts, self.passes, terms=terms, notice=self._notice, listener=listener)
+        names = self._names(using)
+        return encode_documents(
+            texts, self.passes, names, terms=terms, notice=self._notice, listener=listener
+        )
 
-    def queries(self, texts: Sequence[str]) -> dict[str, Vectors]:
-        """Vectors of search queries by vector name. The models stay loaded, on one device.
+    def queries(self, texts: Sequence[str], *, using: Sequence[str] = ()) -> dict[str, Vectors]:
+        """Vectors of search queries by vector name (those of ``using``, or all).
+
+        The models stay loaded, on one device.
 
         Raises:
+            UsageError: a name that no model fills.
             WeightsError: a model's files cannot be had or read.
             EncodingError: a model gave NaN or infinity.
         """
-        return self._query_engine.encode_queries(texts)
+        return self._query_engine.encode_queries(texts, self._names(using))
+
+    def _names(self, using: Sequence[str]) -> tuple[str, ...]:
+        known = tuple(spec.vector_name for spec in self.specs)
+        unknown = [name for name in using if name not in known]
+        if unknown:
+            raise UsageError(f"no model here fills the vector {unknown[0]!r}; there are {', '.join(known)}")
+        return tuple(using) or known
 
 
 def encode_texts(

@@ -56,30 +56,33 @@ class Encoding:
 def encode_documents(
     texts: Sequence[str],
     passes: Sequence[Pass],
+    names: Sequence[str],
     *,
     terms: bool = False,
     notice: Callable[[str], None] = unheard,
     listener: Listener = quiet,
 ) -> Encoding:
-    """Encode stored texts by passes. Equal texts are encoded once; beside the results only windows are held.
+    """The vectors ``names`` of stored texts; passes that yield none of them do not run.
 
-    ``terms``: also tell what the indices of sparse vectors stand for.
+    Equal texts are encoded once; beside the results only windows are held. ``terms``: also tell what the
+    indices of sparse vectors stand for.
 
     Raises:
         EncodingError: a model gave what cannot be stored, or its workers die again and again.
         WeightsError: a model's files cannot be read.
     """
     backlog, gathered = _Texts(texts), _Gathered(len(texts))
-    named = engine_of([one for one in passes if terms and any(row.kind == "sparse" for row in one.specs)])
-    whole = Whole({one.names: float(max(1, one.weight_bytes)) for one in passes}, listener)
-    for group in groups_of(passes):
-        names = tuple(name for one in group for name in one.names)
-        tell = _Teller(backlog, names, whole.listener(one.names for one in group))
+    wanted = [one for one in passes if set(one.names) & set(names)]
+    named = engine_of([one for one in wanted if terms and any(row.kind == "sparse" for row in one.specs)])
+    whole = Whole({one.names: float(max(1, one.weight_bytes)) for one in wanted}, listener)
+    for group in groups_of(wanted):
+        asked = tuple(name for one in group for name in one.names if name in names)
+        tell = _Teller(backlog, asked, whole.listener(one.names for one in group))
         with closing(runner_for(group, notice)) as runner:
-            for (found, _), (vectors, costs) in in_turn(runner, backlog.windows(names, window_size(group))):
+            for (found, _), (vectors, costs) in in_turn(runner, backlog.windows(asked, window_size(group))):
                 places = backlog.places(found)
                 gathered.add(places, vectors, costs)
-                of_terms = {name: vectors[name] for name in names if name in named.names}
+                of_terms = {name: vectors[name] for name in asked if name in named.names}
                 gathered.name(places, named.terms(found, of_terms))
                 tell(found, sum(cost.tokens for _, cost in costs))
     return gathered.encoding(reused=len(texts) - len(backlog))

@@ -51,6 +51,19 @@ def engine_of(passes: Sequence[Pass]) -> Engine:
     return Engine(one.load() for one in passes)
 
 
+def with_pooling(spec: ModelSpec, config: Config, notice: Callable[[str], None] = unheard) -> ModelSpec:
+    """A dense row; where it says no pooling, with that of the model's own files, which are fetched for it.
+
+    Raises:
+        WeightsError: they cannot be had, or do not say it.
+    """
+    if spec.kind != "dense" or spec.pooling is not None:
+        return spec
+    from vecloom.weights.pooling import published_pooling
+
+    return replace(spec, pooling=published_pooling(Weights(config, notice).folder(spec), spec.key))
+
+
 def runner_for(group: Sequence[Pass], notice: Callable[[str], None]) -> Runner[Window, Encoded]:
     """Who encodes by passes that run together: this process on its CPU, else a process a device."""
     devices = group[0].devices
