@@ -19,6 +19,7 @@ from bench.standins import (
     make_coderank,
     make_legacy_coderank,
     make_m3,
+    make_minilm,
     make_mistral,
     make_qwen,
 )
@@ -54,6 +55,8 @@ MAKERS: Mapping[str, tuple[Callable[[Path], Path], str]] = {
     "bge-m3": (make_m3, "cls"),
     "nomic-coderank": (make_coderank, "cls"),
     "e5-mistral-7b": (make_mistral, "lasttoken"),
+    "bge-small": (make_minilm, "cls"),
+    "gte-large": (make_minilm, "mean"),
     "all-miniLM-l6": (lambda folder: make_tiny_bert(folder, max_position_embeddings=256), "mean"),
 }
 LIMIT = 120

@@ -34,6 +34,22 @@ FACTS: dict[str, tuple[Any, ...]] = {
         ("sentence-transformers/all-MiniLM-L6-v2", "all-minilm-l6", 384, "dense", None, "torch"),
         (256, 512, "mean", "Apache-2.0"),
     ),
+    "gte-large": (
+        ("thenlper/gte-large", "gte-large", 1024, "dense", None, "torch"),
+        (512, 512, "mean", "MIT"),
+    ),
+    "bge-small": (
+        ("BAAI/bge-small-en-v1.5", "bge-small", 384, "dense", None, "onnx"),
+        (512, 512, "cls", "MIT"),
+    ),
+    "e5-mistral-7b": (
+        ("intfloat/e5-mistral-7b-instruct", "e5-mistral-7b", 4096, "dense", None, "torch"),
+        (4096, 32768, "last", "MIT"),
+    ),
+    "bge-reranker-v2": (
+        ("BAAI/bge-reranker-v2-m3", "bge-reranker-v2", None, "reranker", None, "torch"),
+        (1024, 8192, None, "Apache-2.0"),
+    ),
     "qdrant-bm25": (
         ("Qdrant/bm25", "bm25", None, "sparse", "idf", "native"),
         (None, None, None, "Apache-2.0"),
@@ -45,7 +61,7 @@ FACTS: dict[str, tuple[Any, ...]] = {
 }
 
 
-def test_the_seven_rows_of_the_seed_are_there() -> None:
+def test_the_rows_of_the_seed_and_others_are_there() -> None:
     assert set(KEYS) >= set(FACTS)
     assert len(set(KEYS)) == len(KEYS)
 
@@ -81,6 +97,12 @@ def test_prompts_are_the_strings_of_the_model_cards() -> None:
         "document": "",
     }
     assert registry.find("bge-m3").prompts == registry.find("minilm").prompts == {}
+    bge = "Represent this sentence for searching relevant passages: "
+    assert registry.find("bge-small").prompts == {"search": {"query": bge, "document": ""}}
+    instruct = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery: "
+    for key in ("e5-mistral-7b", "gte-qwen2-1.5b", "gte-qwen2-7b"):
+        assert registry.find(key).prompts == {"search": {"query": instruct, "document": ""}}
+    assert registry.find("e5-mistral-7b").settings == {"last_token": "</s>"}
 
 
 def test_the_minilm_rows_share_one_set_of_pinned_files() -> None:
