@@ -244,7 +244,7 @@ def test_the_seeds_third_example_onnx(chunks: str) -> None:
 
 def test_prompts_are_put_before_texts_and_code_keeps_its_lines(chunks: str) -> None:
     embedder = embedded(chunks, model_name=DENSE[0], gpu_config=ON_CPU)
-    assert embedder.chunk_texts[1] == CODE.rstrip("\n")
+    assert embedder.chunk_texts[1] == CODE
     encoder = TextEncoder([DENSE[0]])
     expected = encoder.documents(embedder.chunk_texts).vectors["jina-code-1.5b"]
     np.testing.assert_array_equal(embedder.embeddings, np.asarray(expected))
@@ -294,7 +294,7 @@ def test_every_file_is_what_v4_wrote(chunks: str) -> None:
     assert stats["processing_performance"]["model_used"] == "qdrant-minilm-onnx"
     point = lines_of(paths["jsonl"])[1]
     payload = point["payload"]
-    assert (payload["text"], payload["text_preview"]) == (embedder.chunk_texts[1], CODE.rstrip("\n"))
+    assert (payload["text"], payload["text_preview"]) == (CODE, CODE)
     assert payload["model_info"] == {
         "name": "qdrant-minilm-onnx",
         "hf_model_id": "Qdrant/all-MiniLM-L6-v2-onnx",

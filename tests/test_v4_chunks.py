@@ -56,6 +56,14 @@ def test_files_directly_in_the_folder_are_a_collection_of_its_name(
     assert embedder.get_target_collection_name() == "fast_docs_v4_qdrant_minilm_onnx"
 
 
+def test_folders_of_one_name_are_one_collection(embedder: UltimateKaggleEmbedderV4, tmp_path: Path) -> None:
+    write_chunks(tmp_path / "given" / "Chunked" / "docs", "a_chunks.json", [chunk("one")])
+    write_chunks(tmp_path / "given" / "docs", "b_chunks.json", [chunk("two", chunk_hash=None)])
+    loaded = embedder.load_chunks_from_processing(tmp_path / "given")
+    assert loaded["chunks_by_collection"] == {"docs": 2} and embedder.raw_chunk_texts == ["one", "two"]
+    assert all(len(metadata["chunk_hash"]) == 16 for metadata in embedder.chunks_metadata)
+
+
 def test_all_is_one_collection_where_that_is_asked(
     embedder: UltimateKaggleEmbedderV4, tmp_path: Path
 ) -> None:
@@ -197,16 +205,16 @@ def test_an_earlier_export_is_not_taken_for_chunks(
 ) -> None:
     folder = tmp_path / "given"
     write_chunks(folder, "a.json", [chunk("one")])
-    write_chunks(folder, "ultimate_embeddings_v4_texts.json", ["an old text"])
-    embedder.load_chunks_from_processing(str(folder))
-    assert embedder.raw_chunk_texts == ["one"]
+    old = write_chunks(folder, "ultimate_embeddings_v4_texts.json", ["an old text"])
+    loaded = embedder.load_chunks_from_processing(str(folder))
+    assert embedder.raw_chunk_texts == ["one"] and loaded["ignored_files"] == [str(old)]
 
 
 def test_what_is_read_of_metadata_and_what_is_added(
     embedder: UltimateKaggleEmbedderV4, tmp_path: Path
 ) -> None:
     said = chunk(
-        "Retries  \r\n\r\n\r\n\r\nare configured here",
+        "Retries  \r\n\r\n \r\n\r\n\r\nare configured here",
         token_count=250,
         source_file="C:\\Docs\\Guide.MD",
         section_path=["Guide", "Retries"],
@@ -222,7 +230,7 @@ def test_what_is_read_of_metadata_and_what_is_added(
     (found,) = embedder.chunks_metadata
     timestamp = found.pop("kaggle_processing_timestamp")
     digest = found.pop("content_digest")
-    text, raw = "Retries\n\nare configured here", said["text"]
+    text, raw = "Retries\n\n\nare configured here", said["text"]
     assert embedder.chunk_texts == [text] and len(digest) == 64 and "T" in timestamp
     assert found == {
         **said["metadata"],
@@ -314,10 +322,16 @@ def test_lines_and_indentation_stay(text: str) -> None:
     found = preprocessed(text, AdvancedPreprocessingConfig())
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     assert [line for line in found.split("\n") if line] == [line.rstrip() for line in lines if line.strip()]
-    assert "\n\n\n" not in found and not found.startswith("\n") and not found.endswith("\n")
+    assert "\n" * 4 not in found and not found.startswith("\n") and not found.endswith("\n\n")
     assert preprocessed(found, AdvancedPreprocessingConfig()) == found
     off = AdvancedPreprocessingConfig(normalize_whitespace=False, remove_excessive_newlines=False)
     assert preprocessed(text, off) == text
+
+
+def test_well_formed_code_stays_as_it_is() -> None:
+    code = Path(__file__).read_text("utf-8")
+    assert preprocessed(code, AdvancedPreprocessingConfig()) == code
+    assert preprocessed("\n\n" + code + "\n \t\n", AdvancedPreprocessingConfig()) == code
 
 
 def test_the_cache_remembers_so_many_texts_and_counts() -> None:
@@ -338,8 +352,8 @@ def test_the_cache_remembers_so_many_texts_and_counts() -> None:
 
 
 def test_the_embedder_uses_its_cache(embedder: UltimateKaggleEmbedderV4) -> None:
-    assert [embedder.preprocess_text_advanced("a \n") for _ in range(2)] == ["a", "a"]
+    assert [embedder.preprocess_text_advanced("a \n") for _ in range(2)] == ["a\n", "a\n"]
     assert embedder.text_cache.get_stats()["hit_count"] == 1
     embedder.preprocessing_config.enable_text_caching = False
-    assert embedder.preprocess_text_advanced("a \n") == "a"
+    assert embedder.preprocess_text_advanced("a \n") == "a\n"
     assert embedder.text_cache.get_stats()["hit_count"] == 1

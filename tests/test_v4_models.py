@@ -306,6 +306,8 @@ def test_a_reranker_of_ones_own(tables: None, folder: Path, tmp_path: Path) -> N
     assert embedder.reranker is not None
     scores = embedder.reranker.scores("open", ["open the connection", "retry"]).values
     assert scores.shape == (2,) and scores[0] != scores[1]
+    RERANKING_MODELS["ms-marco-v2"] = RERANKING_MODELS["mine"]
+    assert choose_reranker("ms-marco-v2", Registry()).hub_id == RERANKING_MODELS["mine"]
     RERANKING_MODELS["other"] = "BAAI/bge-reranker-v2-m3"
     assert choose_reranker("other", Registry()).key == "bge-reranker-v2"
 

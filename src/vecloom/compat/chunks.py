@@ -24,7 +24,7 @@ _SUMMARY = "_processing_summary.json"
 _CHUNKED = "chunked"
 
 #: Names of collections, each with its files.
-Collections: TypeAlias = Mapping[str, Sequence[Path]]
+Collections: TypeAlias = dict[str, list[Path]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Found:
     """What the files gave.
 
     ``skipped``: chunks without a text or a token (``file``, ``index``, ``reason``). ``errors``: what could
-    not be read, one line each. ``ignored``: files beside those that are named as chunks.
+    not be read, one line each. ``ignored``: files beside those that are named as chunks, summaries, exports.
     """
 
     chunks: list[RawChunk] = field(default_factory=list)
@@ -127,28 +127,31 @@ def _collections(root: Path, name: str | None, single: bool, prefix: str, found:
     if root.is_file():
         return {name or root.stem.removesuffix("_chunks"): [root]}
     if single or name is not None:
-        return {name or root.resolve().name: _data_files(root, prefix, below=True)}
-    collections: dict[str, Sequence[Path]] = {}
-    if direct := _data_files(root, prefix):
+        return {name or root.resolve().name: _data_files(root, prefix, found, below=True)}
+    collections: Collections = {}
+    if direct := _data_files(root, prefix, found):
         collections[root.resolve().name] = direct
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
         if folder.name.startswith((".", "__")):
             continue
         if folder.name.lower() == _CHUNKED:
-            collections |= _collections(folder, None, False, prefix, found)
-        elif files := _data_files(folder, prefix, below=True):
+            for inner, files in _collections(folder, None, False, prefix, found).items():
+                collections.setdefault(inner, []).extend(files)
+        elif files := _data_files(folder, prefix, found, below=True):
             named = [file for file in files if file.stem.endswith("_chunks")]
             found.ignored += [str(file) for file in files if named and file not in named]
-            collections[folder.name] = named or files
+            collections.setdefault(folder.name, []).extend(named or files)
     return collections
 
 
-def _data_files(folder: Path, prefix: str, *, below: bool = False) -> list[Path]:
-    return sorted(
-        path
-        for path in (folder.rglob("*") if below else folder.iterdir())
-        if path.suffix.lower() in _SUFFIXES
-        and not path.name.endswith(_SUMMARY)
-        and not path.name.startswith((f"{prefix}_", "."))
-        and path.is_file()
-    )
+def _data_files(folder: Path, prefix: str, found: Found, *, below: bool = False) -> list[Path]:
+    """The files of a folder that may hold chunks, in order; summaries and earlier exports are told apart."""
+    files = []
+    for path in sorted(folder.rglob("*") if below else folder.iterdir()):
+        if path.suffix.lower() not in _SUFFIXES or path.name.startswith(".") or not path.is_file():
+            continue
+        if path.name.endswith(_SUMMARY) or path.name.startswith(f"{prefix}_"):
+            found.ignored.append(str(path))
+        else:
+            files.append(path)
+    return files

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vecloom.compat.chunks import Found, read_chunks
@@ -191,15 +192,16 @@ class UltimateKaggleEmbedderV4:
 
     def load_chunks_from_processing(
         self,
-        chunks_dir: str = DEFAULT_CHUNKS,
+        chunks_dir: str | Path = DEFAULT_CHUNKS,
         collection_name: str | None = None,
         single_collection_mode: bool = False,
     ) -> dict[str, Any]:
         """Read chunks (see `vecloom.compat.chunks` for their files) in place of those read before.
 
         Left out are only empty texts and chunks that say a token_count of 0 or less: ``skipped_chunks`` lists
-        them. ``loading_errors`` tells what could not be read, ``ignored_files`` which files lay beside files
-        named as chunks. With ``collection_name`` or ``single_collection_mode`` all is one collection.
+        them. ``loading_errors`` tells what could not be read, ``ignored_files`` which files are no chunks
+        (summaries, earlier exports, what lies beside files named as chunks). With ``collection_name`` or
+        ``single_collection_mode`` all is one collection.
         """
         root = chunks_folder(chunks_dir)
         if root is None:

@@ -86,6 +86,7 @@ SPARSE_MODELS: dict[str, dict[str, Any]] = {
 }
 
 RERANKING_MODELS = {key: str(row.hub_id) for key, row in _ROWS.items() if row.kind == "reranker"}
+_RERANKERS_AS_LISTED = dict(RERANKING_MODELS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +153,9 @@ def choose_reranker(name: str, registry: Registry) -> ModelSpec:
         UnknownModelError: neither knows it; the message names those that V4's table knows.
         UsageError: it is no reranker, or cannot be run.
     """
-    if name not in RERANKING_MODELS or name in registry.rows:
+    hub_id = RERANKING_MODELS.get(name)
+    if hub_id is None or hub_id == _RERANKERS_AS_LISTED.get(name):
         return registry.reranker(_known(name, registry, RERANKING_MODELS).key)
-    hub_id = RERANKING_MODELS[name]
     known = next((row for row in registry.rows.values() if row.hub_id == hub_id), None)
     if known is not None:
         return registry.reranker(known.key)

@@ -30,7 +30,7 @@ def output_folder(named: str) -> Path:
     return here
 
 
-def chunks_folder(named: str) -> Path | None:
+def chunks_folder(named: str | Path) -> Path | None:
     """The folder or file of chunks that is named, or None where there is none.
 
     What begins with V4's default is looked for below the current folder off Kaggle, in ``Chunked`` and

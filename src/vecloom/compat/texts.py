@@ -27,22 +27,21 @@ _OTHER_PRIORITY = 0.5
 _FLAGS = (("has_code_block", "code"), ("has_table", "table"), ("has_json", "json"), ("has_list", "list"))
 _KINDS = {"code": "code", "notebook": "code", "data": "json"}
 
-_TRAILING = re.compile(r"[^\S\n]+(?=\n)|\s+\Z")
-_LEADING = re.compile(r"\A(?:[^\S\n]*\n)+")
-_BLANK_LINES = re.compile(r"\n{3,}")
+_BLANKS = re.compile(r"[^\S\n]+$", re.MULTILINE)
+_BLANK_LINES = re.compile(r"\n{4,}")
 
 
 def preprocessed(text: str, config: AdvancedPreprocessingConfig) -> str:
-    """A text without white space that says nothing; its lines and their indentation stay.
+    """A text without white space that says nothing; well-formed code stays as it is.
 
     ``normalize_whitespace``: lines end in one newline and not in blanks, and no blank line begins or ends the
-    text. ``remove_excessive_newlines``: at most one blank line in a row.
+    text. ``remove_excessive_newlines``: at most two blank lines in a row.
     """
     if config.normalize_whitespace:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-        text = _LEADING.sub("", _TRAILING.sub("", text))
+        text = _BLANKS.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).lstrip("\n")
+        text = text.rstrip("\n") + "\n" * text.endswith("\n")
     if config.remove_excessive_newlines:
-        text = _BLANK_LINES.sub("\n\n", text)
+        text = _BLANK_LINES.sub("\n\n\n", text)
     return text
 
 
@@ -73,14 +72,17 @@ def described(chunk: RawChunk, processed: str, number: int, target: Target) -> d
     alias = collection_alias(chunk.collection)
     modal = str(said.get("modal_hint") or _modal_hint(said))
     hints = _strings(_first(said, "collection_hints", "qdrant_collection_hint")) or [alias]
-    return {
+    defaults = {
         "chunk_hash": _digest("sha1", chunk.text)[:16],
         "content_type": said.get("kind") or "hierarchical_section",
         "document_id": _digest("md5", str(posix).lower())[:12],
         "document_name": posix.stem,
         "source_file": str(posix),
         "search_keywords": [term for term, _ in _terms(said)],
+    }
+    return {
         **said,
+        **{key: value for key, value in defaults.items() if said.get(key) is None},
         "token_count": chunk.tokens,
         "global_chunk_id": number,
         "collection_priority": _PRIORITIES.get(alias, _OTHER_PRIORITY),
