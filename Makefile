@@ -12,7 +12,7 @@ else
 TORCH := torch==2.13.0
 endif
 
-.PHONY: demo test lint docs bench bench-e2e bench-large bench-gpu clean
+.PHONY: demo test test-server lint docs bench bench-e2e bench-large bench-gpu clean
 
 demo: $(VENV)/core.done
 	$(BIN)/vecloom index . --index $(VENV)/demo-index
@@ -21,6 +21,11 @@ demo: $(VENV)/core.done
 
 test: $(VENV)/test.done lint
 	$(BIN)/python -m pytest -n 2
+
+# Over a real server: docker run -p 6333:6333 qdrant/qdrant
+test-server: export QDRANT_URL ?= http://localhost:6333
+test-server: $(VENV)/test.done
+	$(BIN)/python -m pytest tests/test_stores.py tests/test_server.py
 
 lint: $(VENV)/test.done
 	$(BIN)/ruff format --check .

@@ -22,7 +22,6 @@ from vecloom.pack.columns import PAYLOAD, TableWriter, points_of, read_tables, s
 from vecloom.pack.manifest import PackManifest
 from vecloom.pack.reading import Pack
 from vecloom.pipeline import filling
-from vecloom.recipe import Asked
 from vecloom.types import Points, SparseRows, VectorField
 
 FIELDS = (
@@ -194,10 +193,10 @@ def test_after_a_change_the_pack_is_that_of_a_clean_run(
 def test_a_further_model_computes_only_its_own_vectors_and_needs_no_tree(
     tree: Path, tmp_path: Path, tiny_config: Config
 ) -> None:
-    first = carry.embed(tmp_path / "pack", tree, asked=Asked(("minilm", "bm25")), config=tiny_config)
-    report = carry.embed(tmp_path / "pack", asked=Asked(("minilm", "bm25", "bm42")), config=tiny_config)
+    first = carry.embed(tmp_path / "pack", tree, models=("minilm", "bm25"), config=tiny_config)
+    report = carry.embed(tmp_path / "pack", models=("minilm", "bm25", "bm42"), config=tiny_config)
     assert dict(report.encoded) == {"minilm-attention": first.points}
-    carry.embed(tmp_path / "clean", tree, asked=Asked(("minilm", "bm25", "bm42")), config=tiny_config)
+    carry.embed(tmp_path / "clean", tree, models=("minilm", "bm25", "bm42"), config=tiny_config)
     found, wanted = Pack.open(tmp_path / "pack"), Pack.open(tmp_path / "clean")
     for mine, theirs in zip(found.manifest.shards, wanted.manifest.shards, strict=True):
         for one, other in zip(found.points(mine), wanted.points(theirs), strict=True):
@@ -208,16 +207,16 @@ def test_a_further_model_computes_only_its_own_vectors_and_needs_no_tree(
 def test_a_further_model_joins_a_live_index_as_a_new_vector(
     tree: Path, tmp_path: Path, tiny_config: Config
 ) -> None:
-    carry.embed(tmp_path / "words", tree, asked=Asked(("minilm", "bm25")), config=tiny_config)
+    carry.embed(tmp_path / "words", tree, models=("minilm", "bm25"), config=tiny_config)
     carry.load(tmp_path / "words", tmp_path / "index", config=tiny_config)
-    carry.embed(tmp_path / "bm42", tree, asked=Asked(("bm42",)), config=tiny_config)
+    carry.embed(tmp_path / "bm42", tree, models=("bm42",), config=tiny_config)
     carry.load(tmp_path / "bm42", tmp_path / "index", config=tiny_config)
     with Index.open(tmp_path / "index", config=tiny_config) as index:
         status = index.status()
         found = contents(index)
     assert set(status.vectors.values()) == {status.points} and len(status.vectors) == 3
     assert index.models == ("qdrant-minilm-onnx", "qdrant-bm25", "qdrant-minilm-attention")
-    carry.embed(tmp_path / "all", tree, asked=Asked(("minilm", "bm25", "bm42")), config=tiny_config)
+    carry.embed(tmp_path / "all", tree, models=("minilm", "bm25", "bm42"), config=tiny_config)
     carry.load(tmp_path / "all", tmp_path / "clean", config=tiny_config)
     with Index.open(tmp_path / "clean", config=tiny_config) as index:
         assert differences(found, contents(index)) == []
@@ -427,7 +426,7 @@ def test_an_index_that_was_made_otherwise_is_refused_with_the_difference(
     with pytest.raises(IndexMismatchError, match="chunk_tokens is 99 here and 256 there"):
         carry.load(pack, tmp_path / "index", config=tiny_config)
     with pytest.raises(IndexMismatchError, match=r"chunks of 256 tokens, not 99.*--out OTHER"):
-        carry.embed(pack, tree, asked=Asked(chunk_tokens=99), config=tiny_config)
+        carry.embed(pack, tree, chunk_tokens=99, config=tiny_config)
     carry.load(pack, tmp_path / "v5", profile="v5", config=tiny_config)
     with pytest.raises(IndexMismatchError, match="profile v5, not default"):
         carry.load(pack, tmp_path / "v5", profile="default", config=tiny_config)

@@ -47,13 +47,17 @@ def test_the_public_names_are_these() -> None:
         "IndexReport",
         "IndexStatus",
         "LegHit",
+        "LoadReport",
         "Progress",
         "Reranker",
         "TextEncoder",
         "VecloomError",
         "__version__",
+        "embed",
         "encode_texts",
+        "export",
         "generate_sparse_vectors",
+        "load",
         "load_config",
     ]
     for name in vecloom.__all__:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import sys
+import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from vecloom.pipeline.manifest import Manifest
 from vecloom.recipe import Asked
 from vecloom.stores import client_terms, connection
 from vecloom.stores.client import ClientStore
-from vecloom.types import Hit
+from vecloom.types import Hit, ProfileName
 
 KEY = "not-to-be-seen"
 
@@ -54,6 +56,34 @@ def config(tiny_home: Path, tmp_path: Path) -> Config:
         "QDRANT_API_KEY": KEY,
     }
     return load_config(environ=environ)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A server, the name of a collection that is not there yet, and the settings to reach it."""
+
+    url: str
+    name: str
+    config: Config
+
+
+@pytest.fixture(params=["standin", *(["server"] if os.environ.get("QDRANT_URL") else [])])
+def place(request: pytest.FixtureRequest, server: Standin, config: Config) -> Iterator[Place]:
+    """The stand-in, and a real server where ``QDRANT_URL`` names one; what a test makes there is removed."""
+    if request.param == "standin":
+        yield Place(server.url, f"test-{uuid.uuid4().hex}", config)
+        return
+    given = Place(
+        os.environ["QDRANT_URL"],
+        f"vecloom-test-{uuid.uuid4().hex}",
+        replace(config, api_key=os.environ.get("QDRANT_API_KEY")),
+    )
+    yield given
+    client = connection.connect(given.url, given.config.api_key)
+    for one in client.get_collections().collections:
+        if one.name.startswith(given.name):
+            client.delete_collection(one.name)
+    client.close()
 
 
 @pytest.fixture(autouse=True)
@@ -102,12 +132,10 @@ def ranked(hits: list[Hit]) -> list[tuple[str, dict[str, int]]]:
     return [(hit.id, {name: leg.rank for name, leg in hit.legs.items()}) for hit in hits]
 
 
-def test_a_server_gives_the_same_hits_as_a_folder(
-    url: str, tree: Path, tmp_path: Path, config: Config
-) -> None:
+def test_a_server_gives_the_same_hits_as_a_folder(place: Place, tree: Path, tmp_path: Path) -> None:
     with (
-        Index.create(tmp_path / "index", config=config) as folder,
-        Index.create(url, collection="docs", config=config) as server,
+        Index.create(tmp_path / "index", config=place.config) as folder,
+        Index.create(place.url, collection=place.name, config=place.config) as server,
     ):
         mine, theirs = folder.add(tree), server.add(tree)
         assert mine.points == theirs.points and mine.encoded == theirs.encoded
@@ -128,11 +156,32 @@ def test_a_server_gives_the_same_hits_as_a_folder(
             assert [hit.score for hit in found] == pytest.approx([hit.score for hit in wanted], rel=1e-4)
         status = server.status()
         assert status.points == mine.points and status.bytes is None and status.incomplete == ()
-        assert status.folder == f"{url}/collections/docs" and status.sources["tree"][0] == str(tree)
+        assert status.folder.endswith(f"/collections/{place.name}")
+        assert status.sources["tree"] == (str(tree), mine.points)
         (tree / "further.md").write_text("# Further\n\nA heddle.\n", "utf-8")
         assert server.add(tree).new == 1
         assert server.search("heddle", using=["bm25"])[0].path == "further.md"
         assert server.remove("tree") == theirs.points + 1
+
+
+def test_a_pack_on_a_server_gives_the_hits_of_the_same_pack_in_a_folder(
+    place: Place, tree: Path, tmp_path: Path
+) -> None:
+    pack, alias = tmp_path / "pack", f"{place.name}-live"
+    carry.embed(pack, tree, config=place.config)
+    profiles: tuple[ProfileName, ...] = ("default", "v5")
+    for profile in profiles:
+        name = f"{place.name}-{profile}"
+        carry.load(pack, place.url, collection=name, profile=profile, alias=alias, config=place.config)
+        carry.load(pack, tmp_path / profile, profile=profile, config=place.config)
+        with (
+            Index.open(place.url, collection=alias, config=place.config) as server,
+            Index.open(tmp_path / profile, config=place.config) as folder,
+        ):
+            assert server.status().vectors == folder.status().vectors
+            asked: dict[str, Any] = {"per_file": 2, "filters": {"language": "python"}}
+            found = server.search("open connection retry", **asked)
+            assert found and ranked(found) == ranked(folder.search("open connection retry", **asked))
 
 
 def test_another_machine_goes_on_with_it(
@@ -240,7 +289,7 @@ def test_a_load_builds_graphs_at_its_end_and_says_what_differs(
     assert again.points == again.sent == report.points
     assert len(server.requests(path="/points$", method="PUT")) > before
     with pytest.raises(IndexMismatchError, match="chunk_tokens is 256 here and 64 there"):
-        carry.embed(pack.parent / "other", pack.parent / "tree", asked=Asked(chunk_tokens=64), config=config)
+        carry.embed(pack.parent / "other", pack.parent / "tree", chunk_tokens=64, config=config)
         carry.load(pack.parent / "other", url, collection="docs", config=config)
 
 

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 from vecloom.version import __version__
 
 if TYPE_CHECKING:
+    from vecloom.carry import embed, export, load
     from vecloom.config import Config, load_config
     from vecloom.encoders.backends import How
     from vecloom.errors import VecloomError
     from vecloom.index import Index, IndexStatus
     from vecloom.pipeline.encoding import Encoding
+    from vecloom.pipeline.loading import LoadReport
     from vecloom.pipeline.report import IndexReport, Progress
     from vecloom.standalone import Reranker, TextEncoder, encode_texts, generate_sparse_vectors
     from vecloom.types import Hit, LegHit
@@ -34,13 +36,17 @@ __all__ = [
     "IndexReport",
     "IndexStatus",
     "LegHit",
+    "LoadReport",
     "Progress",
     "Reranker",
     "TextEncoder",
     "VecloomError",
     "__version__",
+    "embed",
     "encode_texts",
+    "export",
     "generate_sparse_vectors",
+    "load",
     "load_config",
 ]
 
@@ -54,11 +60,15 @@ _HOMES = {
     "IndexStatus": "vecloom.index",
     "LegHit": "vecloom.types",
     "Progress": "vecloom.pipeline.report",
+    "LoadReport": "vecloom.pipeline.loading",
     "Reranker": "vecloom.standalone",
     "TextEncoder": "vecloom.standalone",
     "VecloomError": "vecloom.errors",
+    "embed": "vecloom.carry",
     "encode_texts": "vecloom.standalone",
+    "export": "vecloom.carry",
     "generate_sparse_vectors": "vecloom.standalone",
+    "load": "vecloom.carry",
     "load_config": "vecloom.config",
 }
 

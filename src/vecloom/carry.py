@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vecloom.config import Config, load_config
-from vecloom.encoders.backends import How
+from vecloom.encoders.backends import ANYHOW, How
 from vecloom.errors import IndexMismatchError, UsageError
 from vecloom.index import Place, home_of, is_url
 from vecloom.pack.files import MANIFEST, FolderFiles
@@ -37,7 +37,10 @@ Notice = Callable[[str], None]
 def embed(
     out: str | os.PathLike[str],
     *roots: str | os.PathLike[str],
-    asked: Asked | None = None,
+    models: Sequence[str] = (),
+    chunk_tokens: int | None = None,
+    overlap: int | None = None,
+    how: How = ANYHOW,
     source: str | None = None,
     half: bool | None = None,
     seconds: float | None = None,
@@ -48,8 +51,10 @@ def embed(
     """Chunk and encode trees into a pack, or go on with one; see `vecloom.pack`.
 
     The pack then holds the trees of ``roots`` and nothing else; without any, its points stay, and only what
-    they lack is computed, such as the vectors of a further model. ``half``: dense vectors as float16 (None:
-    as the pack has them, else float32). ``seconds``: after that time the run stops where it can go on.
+    they lack is computed, such as the vectors of a further model. ``models``, ``chunk_tokens``, ``overlap``,
+    ``how``: as for an index; without a wish those of the pack, or the default ones. ``half``: dense vectors
+    as float16 (None: as the pack has them, else float32). ``seconds``: after that time the run stops where it
+    can go on.
 
     Raises:
         UsageError: a root that does not exist, or a folder that holds something else.
@@ -59,14 +64,15 @@ def embed(
         WeightsError, DeviceError, MissingExtraError: as for an index.
     """
     until = None if seconds is None else time.monotonic() + seconds
-    folder, config, asked = Path(out).absolute(), config or load_config(), asked or Asked()
+    folder, config = Path(out).absolute(), config or load_config()
+    asked = Asked(tuple(models), chunk_tokens, overlap, how)
     named = name_sources({}, roots, source) if roots else None
     manifest = _prepared(folder, asked, half, config)
     if named is None and not manifest.read:
         raise UsageError(f"{folder} does not hold its trees to the end; name the PATH again")
     specs = manifest.specs(config.registry())
     runs = [record.runs for record in manifest.models]
-    passes = passes_for(specs, config, notice, runs, How(device=asked.how.device, task=manifest.task))
+    passes = passes_for(specs, config, notice, runs, How(device=how.device, task=manifest.task))
     engine = engine_of(passes)
     manifest = pinned(manifest, specs, manifest.names, config, notice)
     manifest = replace(manifest, rows=tuple(_row(spec, config, notice) for spec in specs))

@@ -67,15 +67,15 @@ def embed(
     from vecloom.cli.output import progress, say, tell_report
     from vecloom.config import load_config
     from vecloom.encoders.backends import How
-    from vecloom.recipe import Asked
 
-    how = How(backend, precision, device, task)
-    asked = Asked(tuple(names_of(models)), chunk_tokens, overlap, how)
     with progress() as listener:
         report = carry.embed(
             out,
             *(paths or ()),
-            asked=asked,
+            models=names_of(models),
+            chunk_tokens=chunk_tokens,
+            overlap=overlap,
+            how=How(backend, precision, device, task),
             source=source,
             half=half,
             seconds=None if minutes is None else 60 * minutes,

@@ -5,10 +5,8 @@ Every file is written whole or not at all: beside its place under another name, 
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
-import os
 import pprint
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,10 +16,11 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 
 from vecloom.compat.settings import KaggleExportConfig
-from vecloom.errors import MissingExtraError, StoreError, StoreFullError
+from vecloom.durable import written
+from vecloom.errors import MissingExtraError
 from vecloom.pipeline.points import chunk_id
 
 if TYPE_CHECKING:
@@ -164,7 +163,7 @@ def _write_numpy(encoded: Encoded, config: KaggleExportConfig) -> dict[str, str]
 
     def save(suffix: str, matrix: NDArray[np.float32]) -> str:
         path = config.get_output_path(suffix)
-        with whole(path) as file:
+        with _whole(path) as file:
             np.save(file, matrix)
         return path
 
@@ -185,7 +184,7 @@ def _write_faiss(encoded: Encoded, config: KaggleExportConfig) -> str | None:
     index = faiss.IndexFlatIP(encoded.main.shape[1])
     index.add(np.ascontiguousarray(encoded.main))
     path = config.get_output_path("_index.faiss")
-    with whole(path) as file:
+    with _whole(path) as file:
         faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
     return path
 
@@ -203,19 +202,19 @@ def _write_script(encoded: Encoded, config: KaggleExportConfig, collection: str,
     filled = _SETTINGS_LINE + pprint.pformat(settings, sort_dicts=False)
     text = "\n".join(filled if line.startswith(_SETTINGS_LINE) else line for line in lines)
     path = config.get_output_path("_upload_script.py")
-    with whole(path) as file:
+    with _whole(path) as file:
         file.write(f"{text}\n".encode())
     return path
 
 
 def _write_json(path: str, said: object) -> str:
-    with whole(path) as file:
+    with _whole(path) as file:
         file.write(_encoded(said))
     return path
 
 
 def _write_lines(path: str, records: Iterable[object]) -> str:
-    with whole(path) as file:
+    with _whole(path) as file:
         for record in records:
             file.write(_encoded(record) + b"\n")
     return path
@@ -227,28 +226,8 @@ def _encoded(said: object) -> bytes:
 
 
 @contextmanager
-def whole(path: str) -> Iterator[BinaryIO]:
-    """A file to write that gets its name when all is written, and leaves nothing behind where that fails.
-
-    Raises:
-        StoreError: it cannot be written.
-        StoreFullError: there is no room for it.
-    """
-    target = Path(path)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        said = f"cannot write {path}: {error.strerror or error}"
-        if error.errno == errno.ENOSPC:
-            raise StoreFullError(f"{said}; make room and export again") from error
-        raise StoreError(f"{said}; see to the folder, or name another working_dir") from error
+def _whole(path: str) -> Iterator[IO[bytes]]:
+    """A file that is there as a whole or not at all, in a folder that is made."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with written(Path(path)) as file:
+        yield file

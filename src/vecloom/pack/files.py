@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
 import re
 import zipfile
-from collections.abc import Container, Iterator
-from contextlib import contextmanager
+from collections.abc import Container
 from pathlib import Path
 from typing import IO, Protocol
 
-from vecloom.errors import PackError, StoreFullError
+from vecloom.durable import PART
+from vecloom.errors import PackError
 
 MANIFEST = "manifest.json"
 
 #: Bytes of a manifest at the most: more is not read.
 MOST_MANIFEST = 256 << 20
 
-_PART = ".part"
 
 _BLOCK = 1 << 20
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _is_shard = re.compile(r"\d{5,}-\d+\.parquet").fullmatch
 
@@ -151,42 +147,8 @@ def sha256_of(file: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
-@contextmanager
-def written(path: Path) -> Iterator[IO[bytes]]:
-    """A file that is there as a whole, durably, once the block has ended well, and else not at all.
-
-    Raises:
-        StoreFullError: no room on the disk.
-    """
-    part = path.with_name(path.name + _PART)
-    try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        if error.errno is None or error.errno not in _FULL:
-            raise
-        raise StoreFullError(f"the disk of {path.parent} is full; make room and run again") from error
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
 def remove_others(folder: Path, listed: Container[str], parts: bool = False) -> None:
     """Remove shards that are not listed; with ``parts`` also what a killed run had begun to write."""
     for path in folder.iterdir():
-        if (parts and path.name.endswith(_PART)) or (_is_shard(path.name) and path.name not in listed):
+        if (parts and path.name.endswith(PART)) or (_is_shard(path.name) and path.name not in listed):
             path.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":
-        file = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(file)
-        finally:
-            os.close(file)

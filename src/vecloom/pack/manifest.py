@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from vecloom.durable import written
 from vecloom.errors import PackError
-from vecloom.pack.files import MANIFEST, MOST_MANIFEST, Files, check_shard_name, written
+from vecloom.pack.files import MANIFEST, MOST_MANIFEST, Files, check_shard_name
 from vecloom.recipe import Recipe
 from vecloom.types import Schema, VectorField
 

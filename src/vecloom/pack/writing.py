@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vecloom.durable import written
 from vecloom.pack.columns import TableWriter, schema_of
-from vecloom.pack.files import remove_others, sha256_of, shard_name, written
+from vecloom.pack.files import remove_others, sha256_of, shard_name
 from vecloom.pack.manifest import PackManifest, Shard
 
 #: Seconds between two writings of the manifest: what a kill can cost. It lists every shard, and where those

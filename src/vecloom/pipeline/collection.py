@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vecloom.config import Config
+from vecloom.durable import written
 from vecloom.errors import IndexFormatError, StoreError, UsageError
 from vecloom.pipeline.home import Visits
 from vecloom.pipeline.manifest import Manifest, manifest_of, said_of
@@ -156,9 +157,8 @@ class CollectionHome:
         return roots
 
     def _save_roots(self, sources: Mapping[str, str]) -> None:
-        temporary = self.local / f"{_ROOTS}.tmp"
-        temporary.write_text(json.dumps(dict(sources)), "utf-8")
-        temporary.replace(self.local / _ROOTS)
+        with written(self.local / _ROOTS) as file:
+            file.write(json.dumps(dict(sources)).encode())
 
 
 class _Collection:

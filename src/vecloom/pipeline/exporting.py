@@ -11,9 +11,9 @@ from typing import IO, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from vecloom.durable import written
 from vecloom.errors import MissingExtraError, PackError, UsageError
 from vecloom.pack.columns import TableWriter, schema_of, table_of
-from vecloom.pack.files import written
 from vecloom.pack.reading import Pack
 from vecloom.pipeline.home import Home
 from vecloom.pipeline.reuse import stacked

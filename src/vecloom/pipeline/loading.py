@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from vecloom.durable import written
 from vecloom.engine import take_rows
 from vecloom.errors import IndexMismatchError, PackError, StoreError
 from vecloom.pack.manifest import PackManifest, Shard
@@ -142,9 +143,8 @@ class Loading:
         return int(said["shards"]) if said["pack"] == self._id else 0
 
     def _acknowledge(self, shards: int) -> None:
-        temporary = self._ledger.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"pack": self._id, "shards": shards}), "utf-8")
-        temporary.replace(self._ledger)
+        with written(self._ledger) as file:
+            file.write(json.dumps({"pack": self._id, "shards": shards}).encode())
 
     def _send(self, visits: Visits, first: int, keep: bool, counts: Counter[str]) -> int:
         """Send the shards from ``first`` on, and count their points by source.

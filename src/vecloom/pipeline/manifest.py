@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from vecloom.errors import IndexFormatError, StoreError, StoreFullError
+from vecloom.durable import PART, written
+from vecloom.errors import IndexFormatError
 from vecloom.recipe import Asked, ModelRecord, Recipe, changed
 from vecloom.registry import Registry
 from vecloom.types import ProfileName, Schema
@@ -21,7 +20,7 @@ FORMAT = 1
 FILE_NAME = "index.json"
 
 #: What is to become it.
-PART_NAME = "index.tmp"
+PART_NAME = f"{FILE_NAME}{PART}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +50,8 @@ class Manifest(Recipe):
 
     def save(self, folder: Path) -> None:
         """Replace ``index.json`` in one step, durably."""
-        path = folder / FILE_NAME
-        temporary = folder / PART_NAME
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                json.dump(said_of(self), file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            said = f"cannot write {path}: {error.strerror}"
-            if error.errno == errno.ENOSPC:
-                raise StoreFullError(f"{said}; make room and run again") from None
-            raise StoreError(f"{said}; see to its permissions") from None
+        with written(folder / FILE_NAME) as file:
+            file.write(json.dumps(said_of(self), indent=1).encode())
 
 
 def record_in(folder: Path, **changes: Any) -> None:

@@ -1,0 +1,56 @@
+"""Files that are there as a whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from vecloom.errors import StoreError, StoreFullError
+
+#: What is appended to the name of a file that is being written.
+PART = ".part"
+
+_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
+
+
+@contextmanager
+def written(path: Path) -> Iterator[IO[bytes]]:
+    """A file that gets its name, durably, once the block has ended well; else what was there stays.
+
+    Killed in between, it leaves a file of the name with `PART`, which the next one of that name takes over.
+
+    Raises:
+        StoreFullError: no room on the disk.
+        StoreError: it cannot be written.
+    """
+    part = path.with_name(path.name + PART)
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        said = f"cannot write {path}: {error.strerror or error}"
+        if error.errno in _FULL:
+            raise StoreFullError(f"{said}; make room and run again") from error
+        raise StoreError(f"{said}; see to its permissions") from error
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    if os.name == "posix":
+        file = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
