@@ -180,6 +180,10 @@ def test_after_a_change_the_pack_is_that_of_a_clean_run(
     carry.embed(tmp_path / "clean", tree, config=tiny_config)
     assert shards(tmp_path / "pack") == shards(tmp_path / "clean")
     assert report.points == Pack.open(tmp_path / "clean").manifest.points
+    # What is still the same is taken over, however far it has moved.
+    assert report.encoded["qdrant-minilm"] == {changed_first: 1, changed_middle: 1, added_last: 1}.get(
+        change, 0
+    )
     # Another pack of the same source: what is gone goes from the index too.
     carry.load(tmp_path / "pack", tmp_path / "index", config=tiny_config)
     (tree / "notes.md").write_text("other words\n", "utf-8")
@@ -188,6 +192,28 @@ def test_after_a_change_the_pack_is_that_of_a_clean_run(
     assert loaded.deleted == 1
     with Index.open(tmp_path / "index", config=tiny_config) as index:
         assert {hit.path for hit in index.search("shuttle", using=["bm25"])} == set()
+
+
+def test_a_change_while_a_run_is_stopped_encodes_nothing_twice(
+    tree: Path, tmp_path: Path, tiny_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry.embed(tmp_path / "pack", tree, config=tiny_config)
+    changed_first(tree)
+    with pytest.raises(TimeLimitError):
+        carry.embed(tmp_path / "pack", tree, seconds=0.0, config=tiny_config)
+    # Nothing but the first shard's window is done, then the tree changes once more.
+    changed_middle(tree)
+    ticks = iter(range(1000))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(ticks)))
+    with pytest.raises(TimeLimitError):
+        carry.embed(tmp_path / "pack", tree, seconds=40.0, config=tiny_config)
+    monkeypatch.undo()
+    monkeypatch.setattr(filling, "WINDOW_TEXTS", 4)
+    assert list((tmp_path / "pack").glob("former-*"))
+    report = carry.embed(tmp_path / "pack", tree, config=tiny_config)
+    carry.embed(tmp_path / "clean", tree, config=tiny_config)
+    assert shards(tmp_path / "pack") == shards(tmp_path / "clean")
+    assert report.encoded["qdrant-minilm"] <= 2 and report.reused
 
 
 def test_a_further_model_computes_only_its_own_vectors_and_needs_no_tree(

@@ -34,8 +34,11 @@ def code() -> list[str]:
 
 def test_the_docs_make_the_collection_that_the_v5_profile_makes(monkeypatch: pytest.MonkeyPatch) -> None:
     made: dict[str, Any] = {}
-    monkeypatch.setattr(QdrantClient, "create_collection", lambda _, **given: made.update(given))
+    memory = QdrantClient(":memory:")
+    monkeypatch.setattr(memory, "create_collection", made.update)
+    monkeypatch.setattr(sys.modules["qdrant_client"], "QdrantClient", lambda **_: memory)
     exec(code()[0], {})
+    memory.close()
     schema = Schema(tuple(spec.vector_field for spec in Registry().select(SEED)), "v5")
     assert made.pop("collection_name") == "docs_v5_multi"
     assert made == client_terms.settings_of(schema)
@@ -60,5 +63,6 @@ def test_the_seeds_hybrid_search_answers(
     lines = (tmp_path / "points.jsonl").read_text("utf-8").splitlines()
     memory.upsert("docs_v5_multi", [models.PointStruct.model_validate_json(line) for line in lines])
     exec(query, said)
+    memory.close()
     first = capsys.readouterr().out.splitlines()[0]
     assert "retries.md" in first

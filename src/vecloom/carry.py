@@ -83,7 +83,9 @@ def embed(
 
         if (folder / MANIFEST).exists():
             there = load_pack_manifest(FolderFiles(folder))
-            manifest = replace(manifest, shards=there.shards, read=there.read, sources=there.sources)
+            manifest = replace(
+                manifest, shards=there.shards, former=there.former, read=there.read, sources=there.sources
+            )
         if not manifest.shards:
             manifest = _sized(manifest, passes)
         run = Embedding(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vecloom.encoders import Ahead, Encoder, PassStats
 from vecloom.encoders.load import Pass
+from vecloom.encoders.terms import stack_rows
 from vecloom.errors import UsageError
 from vecloom.types import SparseRows, Vectors
 
@@ -130,6 +131,16 @@ def take_rows(vectors: Vectors, rows: Sequence[int] | NDArray[np.int64]) -> Vect
     if isinstance(vectors, list):
         return [vectors[row] for row in chosen]
     return vectors[chosen]
+
+
+def stack_vectors(parts: Sequence[Vectors]) -> Vectors:
+    """Vectors of one name below each other; there is at least one part."""
+    first = parts[0]
+    if isinstance(first, SparseRows):
+        return stack_rows([part for part in parts if isinstance(part, SparseRows)])
+    if isinstance(first, list):
+        return [matrix for part in parts if isinstance(part, list) for matrix in part]
+    return np.concatenate([part for part in parts if isinstance(part, np.ndarray)])
 
 
 def spans(sizes: NDArray[np.int64], most: int, most_bytes: int) -> Iterator[range]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import zipfile
 from collections.abc import Container
 from pathlib import Path
@@ -21,12 +22,23 @@ MOST_MANIFEST = 256 << 20
 _BLOCK = 1 << 20
 
 
-_is_shard = re.compile(r"\d{5,}-\d+\.parquet").fullmatch
+_is_shard = re.compile(r"\d{5,}-\d+\.parquet|former-[0-9a-f]{64}\.parquet").fullmatch
 
 
 def shard_name(number: int, vectors: int) -> str:
     """What a shard of so many named vectors is called."""
     return f"{number:05d}-{vectors}.parquet"
+
+
+def keep_former(folder: Path, name: str, sha256: str) -> str:
+    """Give a shard a second name, which stays when its own is taken by another one; returns it."""
+    kept = f"former-{sha256}.parquet"
+    if not (folder / kept).exists():
+        try:
+            (folder / kept).hardlink_to(folder / name)
+        except OSError:  # a file system without links
+            shutil.copyfile(folder / name, folder / kept)
+    return kept
 
 
 def check_shard_name(place: object, name: object) -> str:

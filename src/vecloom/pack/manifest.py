@@ -38,7 +38,8 @@ class PackManifest(Recipe):
     ``fields``: its vectors as a store takes them. ``rows``: where each model comes from, for those who read
     the pack elsewhere. ``half``: dense values are float16. ``sources``: names of the packed trees.
     ``shard_points``, ``shard_bytes``: what a shard has at the most, but one document whatever its size.
-    ``read``: whether the trees were read to the end.
+    ``read``: whether the trees were read to the end. ``former``: shards of an earlier state of the trees,
+    whose vectors serve texts that are still the same until the pack is finished.
     """
 
     noun: ClassVar[str] = "pack"
@@ -52,6 +53,7 @@ class PackManifest(Recipe):
     shard_bytes: int = 2 << 20
     read: bool = False
     shards: tuple[Shard, ...] = ()
+    former: tuple[Shard, ...] = ()
 
     @classmethod
     def of(cls, recipe: Recipe, **more: Any) -> PackManifest:
@@ -124,7 +126,7 @@ def _check(files: Files, manifest: PackManifest) -> None:
     names = {field.name for field in manifest.fields}
     if names != set(manifest.names):
         raise PackError(f"{files.place}: its vectors are not those of its models; get the pack again")
-    for shard in manifest.shards:
+    for shard in (*manifest.shards, *manifest.former):
         check_shard_name(files.place, shard.name)
         size = files.size(shard.name)
         if size != shard.bytes:

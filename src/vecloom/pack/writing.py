@@ -11,7 +11,7 @@ from typing import Any
 
 from vecloom.durable import written
 from vecloom.pack.columns import TableWriter, schema_of
-from vecloom.pack.files import remove_others, sha256_of, shard_name
+from vecloom.pack.files import keep_former, remove_others, sha256_of, shard_name
 from vecloom.pack.manifest import PackManifest, Shard
 
 #: Seconds between two writings of the manifest: what a kill can cost. It lists every shard, and where those
@@ -48,9 +48,15 @@ class PackWriter:
             self.save()
 
     def cut(self, number: int) -> None:
-        """Drop the shards from this number on: other documents come there."""
-        if self.manifest.read or number < len(self.manifest.shards):
-            self.save(read=False, shards=self.manifest.shards[:number])
+        """Drop the shards from this number on: other documents come there. Their vectors stay at hand."""
+        manifest = self.manifest
+        dropped = manifest.shards[number:]
+        if manifest.read or dropped:
+            known = {shard.sha256: shard for shard in manifest.former}
+            for shard in dropped:
+                kept = keep_former(self.folder, shard.name, shard.sha256)
+                known[shard.sha256] = replace(shard, name=kept)
+            self.save(read=False, shards=manifest.shards[:number], former=tuple(known.values()))
 
     def save(self, **changes: Any) -> None:
         """List what is written, with changes of the manifest, and remove what is listed no more."""
@@ -63,4 +69,4 @@ class PackWriter:
 
     @property
     def _listed(self) -> frozenset[str]:
-        return frozenset(shard.name for shard in self.manifest.shards)
+        return frozenset(shard.name for shard in (*self.manifest.shards, *self.manifest.former))

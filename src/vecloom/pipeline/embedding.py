@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vecloom.chunking import CHUNKER_VERSION, Chunker
 from vecloom.encoders.load import Pass, groups_of
-from vecloom.engine import Encoded, Engine, Window, spans
+from vecloom.engine import Encoded, Engine, Window, spans, stack_vectors, take_rows
 from vecloom.errors import TimeLimitError
 from vecloom.pack.columns import joined, with_vectors
 from vecloom.pack.files import FolderFiles
 from vecloom.pack.reading import Pack
 from vecloom.pack.writing import PackWriter
 from vecloom.pipeline.filling import WindowSize, window_size
+from vecloom.pipeline.former import Former, hashes_of
 from vecloom.pipeline.packing import Packing
 from vecloom.pipeline.report import IndexReport, Listener, Progress, Whole
 from vecloom.pipeline.setup import runner_for
@@ -69,6 +71,7 @@ class Embedding:
                     with closing(runner_for(group, self.notice)) as runner:
                         listener = whole.listener(one.names for one in group)
                         self._fill(runner, names, window_size(group), report, listener)
+            self.writer.save(former=())
         finally:
             self.writer.save()
         report.points = self.writer.manifest.points
@@ -130,25 +133,37 @@ class Embedding:
             spent = report.tokens - tokens
             listener(Progress("encode", done, total, "chunks", ", ".join(names), spent, share))
             while runner.free and (task := next(tasks, None)) is not None:
-                running[task.name] = task
-                runner.submit(task.name, (task.texts, task.rewriting.names))
+                if task.texts:
+                    running[task.name] = task
+                    runner.submit(task.name, (task.texts, task.rewriting.names))
+                else:
+                    done += task.finish(None, report)
             if not running:
                 break
-            name, (vectors, costs) = runner.result()
-            task = running.pop(name)
-            report.count(costs, len(task.texts), len(task.texts))
-            task.rewriting.take(task.window, vectors)
-            done += len(task.texts)
+            name, encoded = runner.result()
+            done += running.pop(name).finish(encoded, report)
         self._in_time()
 
     def _tasks(self, numbers: Sequence[int], names: Sequence[str], size: WindowSize) -> Iterator[_Task]:
         """The windows of the shards, each shard's one behind the other; none once the time is over."""
+        pack = Pack(FolderFiles(self.writer.folder), self.writer.manifest)
+        former = Former(pack, names)
         for number in numbers:
             if self._over:
                 return
             rewriting = _Rewriting(self.writer, number, names, size)
             for window, rows in enumerate(rewriting.windows):
-                yield _Task((number, window), rewriting, window, rewriting.texts[rows.start : rows.stop])
+                places = former.places(rewriting.hashes[rows.start : rows.stop])
+                new = np.flatnonzero(places < 0)
+                known = np.flatnonzero(places >= 0)
+                yield _Task(
+                    name=(number, window),
+                    rewriting=rewriting,
+                    window=window,
+                    texts=[rewriting.texts[rows.start + row] for row in new],
+                    order=np.argsort(np.concatenate([new, known])),
+                    taken=former.vectors(places[known]) if len(known) else {},
+                )
 
 
 class _Rewriting:
@@ -162,6 +177,7 @@ class _Rewriting:
         self._table = joined(list(pack.tables(listed)))
         columns = (self._table.column(name).to_pylist() for name in ("header", "text"))
         self.texts = [header + text for header, text in zip(*columns, strict=True)]
+        self.hashes = hashes_of(self._table)
         sizes = np.array([len(text) for text in self.texts], np.int64)
         self.windows = list(spans(sizes, size.texts, size.size))
         self._ready: dict[int, Mapping[str, Vectors]] = {}
@@ -184,9 +200,27 @@ class _Rewriting:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """A window of a shard that is rewritten."""
+    """A window of a shard that is rewritten: ``texts`` to encode, vectors ``taken`` over from former ones.
+
+    ``order``: of all its texts, where each stands among those that are encoded and those taken over.
+    """
 
     name: Hashable
     rewriting: _Rewriting
     window: int
     texts: list[str]
+    order: NDArray[np.int64]
+    taken: Mapping[str, Vectors]
+
+    def finish(self, encoded: Encoded | None, report: IndexReport) -> int:
+        """Write what the window gave; returns how many texts it has."""
+        vectors, costs = encoded or ({}, [])
+        report.count(costs, len(self.texts), len(self.texts))
+        names = self.rewriting.names
+        report.reused += len(names) * (len(self.order) - len(self.texts))
+        whole = {}
+        for name in names:
+            parts = [found[name] for found in (vectors, self.taken) if name in found]
+            whole[name] = take_rows(stack_vectors(parts), self.order)
+        self.rewriting.take(self.window, whole)
+        return len(self.order)
