@@ -26,7 +26,7 @@ from vecloom.index import Index
 from vecloom.pipeline import filling
 from vecloom.pipeline.manifest import Manifest
 from vecloom.recipe import Asked
-from vecloom.stores import client_terms, connection
+from vecloom.stores import INDEXED_KEYS, client_terms, connection
 from vecloom.stores.client import ClientStore
 from vecloom.types import Hit, ProfileName
 
@@ -291,6 +291,17 @@ def test_a_load_builds_graphs_at_its_end_and_says_what_differs(
     with pytest.raises(IndexMismatchError, match="chunk_tokens is 256 here and 64 there"):
         carry.embed(pack.parent / "other", pack.parent / "tree", chunk_tokens=64, config=config)
         carry.load(pack.parent / "other", url, collection="docs", config=config)
+
+
+def test_payload_indexes_that_a_killed_load_did_not_make_are_made(
+    url: str, server: Standin, pack: Path, config: Config
+) -> None:
+    server.fault("507", method="PUT", path="/index", after=2)
+    with pytest.raises(StoreError, match="507"):
+        carry.load(pack, url, collection="docs", config=config)
+    assert len(server.client().get_collection("docs").payload_schema) == 2
+    carry.load(pack, url, collection="docs", config=config)
+    assert set(server.client().get_collection("docs").payload_schema) == set(INDEXED_KEYS)
 
 
 def test_an_alias_is_switched_once_the_new_collection_is_whole(

@@ -139,7 +139,8 @@ class CollectionHome:
         return _Visits(self, report, listener)
 
     def tidy(self) -> None:
-        """Nothing: a killed run leaves nothing on a server; see `Home`."""
+        """Make what a killed run left unmade; see `Home`."""
+        self.store(self.schema()).make_ready()
 
     def size(self) -> int | None:
         """Not known; see `Home`."""

@@ -22,6 +22,7 @@ from vecloom.pack.writing import PackWriter
 from vecloom.pipeline.filling import WindowSize, window_size
 from vecloom.pipeline.former import Former, hashes_of
 from vecloom.pipeline.packing import Packing
+from vecloom.pipeline.reading import Reader
 from vecloom.pipeline.report import IndexReport, Listener, Progress, Whole
 from vecloom.pipeline.setup import runner_for
 from vecloom.runners import Runner, Serial
@@ -83,15 +84,9 @@ class Embedding:
             self.writer.cut(0)
             self.writer.save(chunker=CHUNKER_VERSION, created_with=__version__)
         with Extractor() as extractor:
+            reader = Reader(self.chunker, extractor, report)
             packing = Packing(
-                self.writer,
-                self.chunker,
-                self.engine,
-                self.instant,
-                report,
-                self.listener,
-                self._in_time,
-                extractor,
+                self.writer, self.engine, self.instant, report, self.listener, self._in_time, reader
             )
             packing.run(sources, ScanOptions(exclude=self.exclude))
 

@@ -117,7 +117,7 @@ class Home(Protocol):
         ...
 
     def tidy(self) -> None:
-        """Remove what a killed run left."""
+        """Remove what a killed run left, and make what it left unmade."""
         ...
 
     def size(self) -> int | None:

@@ -110,6 +110,7 @@ class Loading:
         left = tuple(name for name in manifest.unfinished if name not in pack.sources)
         record(self._home, unfinished=(*left, *pack.sources))
         remove_states(self._home.local)  # they know nothing of what comes; the next index run asks the store
+        self._home.tidy()
         visits = self._home.visits(self._report, self._listener)
         visits.begin_bulk()
         keep = not set(manifest.names) <= set(pack.names)

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from vecloom.chunking import Chunker
 from vecloom.engine import Engine, spans
 from vecloom.pack.columns import points_of as points_in
 from vecloom.pack.columns import read_tables, table_of
 from vecloom.pack.writing import PackWriter
-from vecloom.pipeline.points import NewPoint, points_of
+from vecloom.pipeline.points import NewPoint
+from vecloom.pipeline.reading import Reader
 from vecloom.pipeline.report import IndexReport, Listener, Progress
-from vecloom.sources import Extractor, File, ScanOptions, Skip, decode, digest, read, scan
-from vecloom.types import Document, Points
+from vecloom.sources import File, ScanOptions, Skip, digest, read, scan
+from vecloom.types import Points
 
 _DOCUMENT = ("source", "path", "document_hash")
 
@@ -52,23 +52,21 @@ class Packing:
     def __init__(
         self,
         writer: PackWriter,
-        chunker: Chunker,
         engine: Engine,
         instant: Sequence[str],
         report: IndexReport,
         listener: Listener,
         in_time: Callable[[], None],
-        extractor: Extractor,
+        reader: Reader,
     ) -> None:
         """``instant``: vectors that are written along. ``in_time`` raises where the time is over."""
         self._writer = writer
-        self._chunker = chunker
         self._engine = engine
         self._instant = tuple(instant)
         self._report = report
         self._listener = listener
         self._in_time = in_time
-        self._extractor = extractor
+        self._reader = reader
         self._shard = _Shard()
         self._number = len(writer.manifest.shards)
 
@@ -111,22 +109,12 @@ class Packing:
             self._report.files += 1
             self._report.unchanged += 1
             return expected
-        document = decode(source, item, data, extractor=self._extractor)
-        if isinstance(document, Skip):
-            self._report.skips.append(document)
+        points = self._reader.points(source, item, data)
+        if isinstance(points, Skip):
+            self._report.skips.append(points)
             return None
         self._report.files += 1
-        self._report.bytes += len(data)
-        return self._chunked(document)
-
-    def _chunked(self, document: Document) -> list[NewPoint]:
-        if document.encoding != "utf-8":
-            self._report.notices.append(f"{document.path}: decoded as {document.encoding}")
-        chunked = self._chunker.chunk(document)
-        if chunked.fallback:
-            self._report.fallbacks[chunked.fallback] += 1
-        self._report.chunks += len(chunked.chunks)
-        return points_of(document, chunked.chunks)
+        return points
 
     def _packed(self) -> Iterator[_Packed]:
         """The documents of the pack, in order."""

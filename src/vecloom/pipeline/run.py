@@ -15,6 +15,7 @@ from vecloom.engine import Engine
 from vecloom.pipeline.filling import Filling, window_size
 from vecloom.pipeline.home import Home, record
 from vecloom.pipeline.manifest import Manifest
+from vecloom.pipeline.reading import Reader
 from vecloom.pipeline.report import IndexReport, Listener, Whole
 from vecloom.pipeline.setup import runner_for
 from vecloom.pipeline.shards import records
@@ -57,9 +58,8 @@ class Run:
         record(self.home, sources=known, unfinished=tuple(unfinished))
         shard = self.home.visits(report, self.listener)
         with closing(self._states(manifest)) as states, Extractor() as extractor:
-            storing = Storing(
-                shard, states, self.chunker, self.engine, self.instant, slow, report, self.listener, extractor
-            )
+            reader = Reader(self.chunker, extractor, report)
+            storing = Storing(shard, states, self.engine, self.instant, slow, report, self.listener, reader)
             for name, root in sources.items():
                 storing.run(name, root, ScanOptions(exclude=self.exclude))
         left = tuple(name for name in unfinished if name not in sources)

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vecloom.chunking import Chunker
 from vecloom.engine import Engine, take_rows
 from vecloom.pipeline.home import Visits
-from vecloom.pipeline.points import OPERATION_POINTS, NewPoint, points_of
+from vecloom.pipeline.points import OPERATION_POINTS, NewPoint
+from vecloom.pipeline.reading import Reader
 from vecloom.pipeline.report import IndexReport, Listener, Progress
 from vecloom.pipeline.reuse import vectors_of_equal_texts
 from vecloom.pipeline.states import FileStates
-from vecloom.sources import Extractor, File, ScanOptions, Skip, decode, digest, lost_parts, read, scan
+from vecloom.sources import File, ScanOptions, Skip, digest, read, scan
 from vecloom.stores import Store
 from vecloom.types import Filter, Points
 
@@ -48,25 +48,23 @@ class Storing:
         self,
         shard: Visits,
         states: FileStates,
-        chunker: Chunker,
         engine: Engine,
         instant: Sequence[str],
         slow: Sequence[str],
         report: IndexReport,
         listener: Listener,
-        extractor: Extractor,
+        reader: Reader,
     ) -> None:
         """``instant``: vector names encoded here; ``slow``: names that are filled in later."""
         self._shard = shard
         self._states = states
-        self._chunker = chunker
         self._engine = engine
         self._instant = tuple(instant)
         self._slow = tuple(slow)
         self._slow_filled = False
         self._report = report
         self._listener = listener
-        self._extractor = extractor
+        self._reader = reader
 
     def run(self, source: str, root: Path, options: ScanOptions) -> None:
         """Store what is new or changed below ``root``, delete what is gone."""
@@ -118,18 +116,8 @@ class Storing:
         found = f"{'!' if file.wanted else ''}{digest(data)}"
         if found == known:
             return None
-        document = decode(source, file, data, extractor=self._extractor)
-        if isinstance(document, Skip):
-            return document
-        if document.encoding != "utf-8":
-            self._report.notices.append(f"{document.path}: decoded as {document.encoding}")
-        self._report.skips += lost_parts(document)
-        chunked = self._chunker.chunk(document)
-        if chunked.fallback:
-            self._report.fallbacks[chunked.fallback] += 1
-        self._report.bytes += len(data)
-        self._report.chunks += len(chunked.chunks)
-        return found, points_of(document, chunked.chunks)
+        points = self._reader.points(source, file, data)
+        return points if isinstance(points, Skip) else (found, points)
 
     def _store(self, source: str, window: _Window, known: Mapping[str, str]) -> None:
         """Write a window: new points in, changed payloads set, points of former content out."""

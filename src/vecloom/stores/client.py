@@ -57,7 +57,7 @@ class ClientStore:
         store = cls(client, collection, schema)
         made = client_terms.settings_of(schema)
         store._call(client.create_collection, metadata=dict(metadata) if metadata else None, **made)
-        store._index_payloads()
+        store.make_ready()
         return store
 
     @classmethod
@@ -73,10 +73,14 @@ class ClientStore:
         store.schema = client_terms.schema_of(collection, store._call(client.get_collection).config)
         return store
 
-    def _index_payloads(self) -> None:
+    def make_ready(self) -> None:
+        """Make the payload indexes that are missing: whoever made the collection may have been killed."""
         client = self._opened()
-        if _is_remote(client):  # local mode only warns
-            for key in INDEXED_KEYS:
+        if not _is_remote(client):  # local mode has none
+            return
+        there = self._call(client.get_collection).payload_schema or {}
+        for key in INDEXED_KEYS:
+            if key not in there:
                 self._call(
                     client.create_payload_index, field_name=key, field_schema=models.PayloadSchemaType.KEYWORD
                 )
@@ -253,12 +257,15 @@ class ClientStore:
     ) -> list[Record]:
         """Points by id; see `vecloom.stores.Store`."""
         check_ids(ids)
-        found = self._call(
-            self._opened().retrieve,
-            ids=list(ids),
-            with_payload=client_terms.selected(fields),
-            with_vectors=list(vectors) or False,
-        )
+        found: list[models.Record] = []
+        step = client_terms.REQUEST_POINTS if vectors else client_terms.ASKED_POINTS
+        for start in range(0, len(ids), step):
+            found += self._call(
+                self._opened().retrieve,
+                ids=list(ids[start : start + step]),
+                with_payload=client_terms.selected(fields),
+                with_vectors=list(vectors) or False,
+            )
         records = {one.id: one for one in map(client_terms.record, found)}
         return [records[point] for point in ids if point in records]
 
@@ -319,9 +326,7 @@ class ClientStore:
         return asked(self.collection, function, **arguments)
 
     def _require(self, ids: Sequence[str]) -> None:
-        there = {
-            str(one.id) for one in self._call(self._opened().retrieve, ids=list(ids), with_payload=False)
-        }
+        there = {record.id for record in self.get(ids, ())}
         refusal = missing_point(self.collection, ids, there)
         if refusal is not None:
             raise refusal

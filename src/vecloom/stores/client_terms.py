@@ -18,6 +18,9 @@ from vecloom.types import Filter, Leg, Record, Schema, Scored, SparseRows, Vecto
 REQUEST_BYTES = 12 << 20
 REQUEST_POINTS = 256
 
+#: Points that are asked for at a time without their vectors.
+ASKED_POINTS = 2000
+
 #: Bytes of JSON: of a float32 written as a double, of an index, of a point's punctuation and keys.
 _FLOAT_JSON, _INDEX_JSON, _POINT_JSON = 22, 12, 1024
 
