@@ -147,10 +147,12 @@ def _varlen(
     )
 
 
-def has_varlen(device: torch.device, dtype: torch.dtype, heads: tuple[int, int], size: int) -> bool:
+def has_varlen(
+    device: torch.device, dtype: torch.dtype, heads: tuple[int, int], size: int, window: bool
+) -> bool:
     """Whether torch's variable-length attention works here: tried once, against the other way.
 
-    ``heads``: of queries, and of keys and values; ``size``: of a head.
+    ``heads``: of queries, and of keys and values; ``size``: of a head; ``window``: tried within one too.
 
     It is young, and its needs (device, precision, build of torch) are its own to know.
     """
@@ -166,9 +168,12 @@ def has_varlen(device: torch.device, dtype: torch.dtype, heads: tuple[int, int],
         torch.randn(sum(lengths), count, size, dtype=dtype, device=device, generator=draw)
         for count in (heads[0], heads[1], heads[1])
     ]
-    try:
-        one = _varlen(rows, layout, True, None, 3)
-    except (ImportError, RuntimeError, TypeError, ValueError):  # not in this build, or not for this device
-        return False
-    other = _by_length(rows, layout, True, None, 3)
-    return bool(torch.allclose(one.float(), other.float(), atol=0.02))
+    for width in (None, 3) if window else (None,):
+        try:
+            one = _varlen(rows, layout, True, None, width)
+        except (ImportError, RuntimeError, TypeError, ValueError):  # not in this build or for this device
+            return False
+        other = _by_length(rows, layout, True, None, width)
+        if not torch.allclose(one.float(), other.float(), atol=0.02):
+            return False
+    return True

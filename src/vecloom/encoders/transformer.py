@@ -283,7 +283,8 @@ class Transformer:
         queries = self._number("num_attention_heads", "n_head") if self._packed else 1
         heads = queries, int(self.config.get("num_key_value_heads") or queries)
         size = self.hidden_size // queries
-        self.varlen = self._packed and has_varlen(device, dtype_of(self._precision), heads, size)
+        window = bool(self.config.get("sliding_window") and self.config.get("use_sliding_window", True))
+        self.varlen = self._packed and has_varlen(device, dtype_of(self._precision), heads, size, window)
         return model
 
 
