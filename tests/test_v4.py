@@ -354,7 +354,7 @@ def test_a_file_is_whole_or_not_there(chunks: str, tmp_path: Path, monkeypatch: 
         embedder.export_for_local_qdrant()
     (tmp_path / "file").write_text("in the way", "utf-8")
     embedder.export_config.working_dir = str(tmp_path / "file")
-    with pytest.raises(StoreError, match=r"cannot write .*; see to the folder, or name another working_dir"):
+    with pytest.raises(StoreError, match=r"cannot make .*: File exists; name another working_dir"):
         embedder.export_for_local_qdrant()
 
 

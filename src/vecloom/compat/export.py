@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from vecloom.compat.settings import KaggleExportConfig
 from vecloom.durable import written
-from vecloom.errors import MissingExtraError
+from vecloom.errors import MissingExtraError, StoreError
 from vecloom.pipeline.points import chunk_id
 
 if TYPE_CHECKING:
@@ -227,7 +227,15 @@ def _encoded(said: object) -> bytes:
 
 @contextmanager
 def _whole(path: str) -> Iterator[IO[bytes]]:
-    """A file that is there as a whole or not at all, in a folder that is made."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    """A file that is there as a whole or not at all, in a folder that is made.
+
+    Raises:
+        StoreError: the folder cannot be made, or the file not written.
+    """
+    folder = Path(path).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot make {folder}: {error.strerror}; name another working_dir") from error
     with written(Path(path)) as file:
         yield file
