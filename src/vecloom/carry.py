@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from vecloom.config import Config, load_config
 from vecloom.encoders.backends import ANYHOW, How
 from vecloom.errors import IndexMismatchError, UsageError
-from vecloom.index import Place, home_of, is_url
 from vecloom.pack.files import MANIFEST, FolderFiles
 from vecloom.pack.manifest import PackManifest, load_pack_manifest
 from vecloom.pack.reading import Pack
 from vecloom.pipeline.manifest import Manifest
 from vecloom.pipeline.naming import name_sources
+from vecloom.pipeline.places import Place, home_of, is_url
 from vecloom.pipeline.report import IndexReport, Listener, Progress, both, quiet
 from vecloom.pipeline.setup import chunker_for, engine_of, instant_names, passes_for, pinned
 from vecloom.pipeline.writer import FILE_NAMES, writing

@@ -22,6 +22,7 @@ from vecloom.fusion import FusionName
 from vecloom.pipeline.home import FolderHome, Home
 from vecloom.pipeline.manifest import FILE_NAME, Manifest, load_manifest, widened
 from vecloom.pipeline.naming import name_sources
+from vecloom.pipeline.places import Place, home_of, is_url
 from vecloom.pipeline.report import IndexReport, Listener, both, quiet
 from vecloom.pipeline.setup import chunker_for, engine_of, instant_names, passes_for, pinned
 from vecloom.recipe import Asked, new_recipe, query_task
@@ -32,12 +33,6 @@ from vecloom.weights import unheard
 
 #: Takes lines that a person should see, such as what is being fetched.
 Notice = Callable[[str], None]
-
-#: What names the place of an index: its folder, or the URL of a server.
-Place = str | os.PathLike[str]
-
-#: The collection of a server where none is named.
-DEFAULT_COLLECTION = "docs_v5_multi"
 
 #: Where a rebuilt index grows until it takes the old one's place.
 _REBUILD = "rebuild"
@@ -480,27 +475,6 @@ class Index:
     def close(self) -> None:
         """Let go of the shard."""
         self._home.access.close()
-
-
-def is_url(place: Place) -> bool:
-    """Whether a place is the URL of a server and no folder."""
-    return isinstance(place, str) and place.partition("://")[0] in ("http", "https", "grpc", "grpcs")
-
-
-def home_of(place: Place, collection: str | None, config: Config) -> Home:
-    """Where the index at ``place`` lives.
-
-    Raises:
-        UsageError: a collection is named for a folder, or a key would go over plain http.
-        MissingExtraError: the client of servers is not installed.
-    """
-    if is_url(place):
-        from vecloom.pipeline.collection import CollectionHome
-
-        return CollectionHome(str(place), collection or DEFAULT_COLLECTION, config)
-    if collection is not None:
-        raise UsageError(f"--collection {collection} names a collection of a server; --index {place} is none")
-    return FolderHome(Path(place).absolute(), config.registry())
 
 
 def _values(values: str | Sequence[str]) -> tuple[str, ...]:

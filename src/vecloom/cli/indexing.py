@@ -71,9 +71,10 @@ def index(
     from vecloom.config import load_config
     from vecloom.encoders.backends import How
     from vecloom.errors import UsageError
-    from vecloom.index import Index, home_of
+    from vecloom.index import Index
     from vecloom.locate import index_for_roots, index_for_search
     from vecloom.pipeline.naming import name_sources
+    from vecloom.pipeline.places import home_of
     from vecloom.recipe import Asked
 
     config = load_config()
