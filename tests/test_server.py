@@ -23,7 +23,7 @@ from vecloom.cli import run
 from vecloom.config import Config, load_config
 from vecloom.errors import IndexFormatError, IndexMismatchError, StoreError, UsageError
 from vecloom.index import Index
-from vecloom.pipeline import filling
+from vecloom.pipeline import filling, loading
 from vecloom.pipeline.manifest import Manifest
 from vecloom.recipe import Asked
 from vecloom.stores import INDEXED_KEYS, client_terms, connection
@@ -89,6 +89,7 @@ def place(request: pytest.FixtureRequest, server: Standin, config: Config) -> It
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filling, "WINDOW_TEXTS", 16)
+    monkeypatch.setattr(loading, "VISIT_POINTS", 1)
     monkeypatch.setattr(client_terms, "REQUEST_POINTS", 8)
     monkeypatch.setattr(connection, "PATIENCE", 5.0)
     monkeypatch.setattr(connection, "_FIRST_PAUSE", 0.01)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vecloom.config import Config, load_config
+from vecloom.durable import PART
 from vecloom.encoders.backends import ANYHOW, How
 from vecloom.errors import IndexMismatchError, UsageError
 from vecloom.pack.files import MANIFEST, FolderFiles
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from vecloom.pipeline.loading import LoadReport
 
 Notice = Callable[[str], None]
+
+#: What a run that is killed before the first manifest leaves in the folder.
+_BEGUN = FILE_NAMES | {f"{MANIFEST}{PART}"}
 
 
 def embed(
@@ -112,7 +116,7 @@ def _prepared(folder: Path, asked: Asked, half: bool | None, config: Config) -> 
             raise IndexMismatchError(
                 f"the pack's vectors are float{16 if manifest.half else 32}; {PackManifest.anew}"
             )
-    elif folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - FILE_NAMES):
+    elif folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - _BEGUN):
         raise UsageError(f"{folder} is not empty and holds no pack; name another --out")
     else:
         manifest = PackManifest.of(new_recipe(registry, asked), half=bool(half))

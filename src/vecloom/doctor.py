@@ -28,6 +28,18 @@ _PACKAGES = (
     "numpy",
 )
 
+_OPTIONAL = (
+    "transformers",
+    "openvino",
+    "pypdf",
+    "python-docx",
+    "pyarrow",
+    "orjson",
+    "qdrant-client",
+    "faiss-cpu",
+)
+_EXTRAS = ("torch", "openvino", "documents", "pack", "server", "faiss")
+
 #: An index of some ten thousand chunks and the weights fit into this.
 _ROOM_BYTES = 1 << 30
 
@@ -85,13 +97,10 @@ def _extras() -> str:
         torch = import_torch()
         names = [torch.cuda.get_device_name(device) for device in devices_of("auto") if device != "cpu"]
         found.append(f"torch {torch.__version__} ({', '.join(names) or 'no CUDA device'})")
-    for package in ("transformers", "openvino", "pypdf", "python-docx"):
+    for package in _OPTIONAL:
         with suppress(importlib.metadata.PackageNotFoundError):
             found.append(f"{package} {importlib.metadata.version(package)}")
-    return (
-        ", ".join(found)
-        or 'none; pip install "vecloom[torch]", "vecloom[openvino]" or "vecloom[documents]" adds them'
-    )
+    return ", ".join(found) or f'none; pip install "vecloom[NAME]" adds {", ".join(_EXTRAS)}'
 
 
 def _processor() -> str:

@@ -216,6 +216,7 @@ class EdgeStore:
         """Flush what was written: durable against power loss, and the next open replays nothing."""
         if self._unflushed:
             self._flush()
+        self._opened()
 
     def _flush(self) -> None:
         self._call(self._opened().flush)
