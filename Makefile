@@ -12,7 +12,7 @@ else
 TORCH := torch==2.13.0
 endif
 
-.PHONY: demo test test-server lint docs bench bench-e2e bench-large bench-gpu clean
+.PHONY: demo test test-server lint docs bench bench-e2e bench-large bench-gpu bench-packs clean
 
 demo: $(VENV)/core.done
 	$(BIN)/vecloom index . --index $(VENV)/demo-index
@@ -48,6 +48,9 @@ bench-large: $(VENV)/bench.done
 
 bench-gpu: $(VENV)/bench.done
 	$(BIN)/python -m bench.gpu
+
+bench-packs: $(VENV)/bench.done
+	$(BIN)/python -m bench.packs
 
 clean:
 	rm -rf $(VENV) .bench
