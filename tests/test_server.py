@@ -28,7 +28,7 @@ from vecloom.pipeline.manifest import Manifest
 from vecloom.recipe import Asked
 from vecloom.stores import INDEXED_KEYS, client_terms, connection
 from vecloom.stores.client import ClientStore
-from vecloom.types import Hit, ProfileName
+from vecloom.types import Hit, Points, ProfileName
 
 KEY = "not-to-be-seen"
 
@@ -418,6 +418,19 @@ def test_vectors_that_are_not_the_packs_are_found(
 
     monkeypatch.setattr(ClientStore, "upsert", spoilt)
     with pytest.raises(StoreError, match=r"'qdrant-minilm' of .* is not the pack's"):
+        carry.load(pack, url, collection="docs", config=config)
+
+
+def test_points_under_other_ids_are_found(
+    url: str, pack: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upsert = ClientStore.upsert
+
+    def strayed(self: ClientStore, points: Points) -> None:
+        upsert(self, replace(points, ids=[str(uuid.uuid4()), *points.ids[1:]]))
+
+    monkeypatch.setattr(ClientStore, "upsert", strayed)
+    with pytest.raises(StoreError, match=r"lacks points of 00000-3\.parquet"):
         carry.load(pack, url, collection="docs", config=config)
 
 

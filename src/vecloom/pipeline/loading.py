@@ -211,6 +211,8 @@ class Loading:
             points = _first_points(self._pack, shard, rows)
             with self._home.access.open("load") as store:
                 found = store.get(points.ids, (), shard.vectors)
+            if [one.id for one in found] != list(points.ids):
+                raise StoreError(f"{self._home.name} lacks points of {shard.name}; load it again")
             for i, one in enumerate(found):
                 for name in shard.vectors:
                     if name not in one.vectors or not _alike(one.vectors[name], points.vectors[name], i):
