@@ -21,7 +21,7 @@ from vecloom.index import Index
 from vecloom.pack.columns import PAYLOAD, TableWriter, points_of, read_tables, schema_of, table_of
 from vecloom.pack.manifest import PackManifest
 from vecloom.pack.reading import Pack
-from vecloom.pipeline import filling
+from vecloom.pipeline import exporting, filling
 from vecloom.types import Points, SparseRows, VectorField
 
 FIELDS = (
@@ -343,6 +343,15 @@ def test_an_export_of_some_vectors(tree: Path, tmp_path: Path, tiny_config: Conf
     assert list(line["vector"]) == ["minilm-attention"]
     with pytest.raises(UsageError, match="no vector"):
         carry.export(tmp_path / "pack", "jsonl", tmp_path / "out", using=["bge-m3"], config=tiny_config)
+
+
+@pytest.mark.parametrize("name", ["../evil", "/evil", "a/b", ".hidden", "a\\b", ""])
+def test_no_vectors_name_leaves_the_folder_of_an_export(tmp_path: Path, name: str) -> None:
+    field = VectorField(name, "dense", 4)
+    points = Points(["id"], [{}], {name: np.ones((1, 4), np.float32)})
+    with pytest.raises(UsageError, match="gives no name of a file"):
+        exporting.write_numpy([points], tmp_path / "out", [field], lambda _: None)
+    assert not list(tmp_path.iterdir())
 
 
 def finished(tree: Path, tmp_path: Path, config: Config) -> Path:

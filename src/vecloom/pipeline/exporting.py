@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -30,6 +31,8 @@ FormatName: TypeAlias = Literal["jsonl", "parquet", "numpy"]
 _VISIT_POINTS = 500
 
 _PART = ".part"
+
+_is_file_name = re.compile(r"\w[\w.-]*").fullmatch
 
 
 def points_of_pack(pack: Pack, names: Sequence[str]) -> Iterator[Points]:
@@ -112,9 +115,12 @@ def write_numpy(
     ``NAME.npy`` [tokens, dim] and ``NAME.indptr.npy``. ``payloads.jsonl``: one payload a line.
 
     Raises:
-        UsageError: ``out`` is there and not empty.
+        UsageError: ``out`` is there and not empty, or the name of a vector is none for a file.
         PackError: a point lacks a vector.
     """
+    for field in fields:  # a pack's names may be anybody's
+        if _is_file_name(field.name) is None:
+            raise UsageError(f"the vector {field.name!r} gives no name of a file; leave it out with --using")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is there already; name a new folder")
     part = out.with_name(out.name + _PART)
