@@ -155,7 +155,7 @@ def test_payload_indexes_are_named_and_facets_need_one(client: QdrantClient, col
     )
     schema = client.get_collection(collection).payload_schema
     assert {key: (one.data_type.value, one.points) for key, one in schema.items()} == {
-        "path": ("keyword", 2),
+        "path": ("keyword", 3),
         "n": ("integer", 3),
     }
     assert [(hit.value, hit.count) for hit in client.facet(collection, "path").hits] == [("a", 2)]

@@ -81,7 +81,7 @@ class CollectionHome:
             self.require_vacant(manifest)
             said = {_KEY: said_of(_placeless(manifest))}
             store = ClientStore.create(self._client, self.collection, schema, said)
-            if _KEY not in store.metadata():
+            if _KEY not in (store.metadata() or {}):
                 raise StoreError(
                     f"{self.name}: the server keeps no metadata of collections; Qdrant 1.16 or newer does"
                 )
@@ -89,15 +89,14 @@ class CollectionHome:
 
     def load(self) -> Manifest:
         """The manifest, with this machine's roots; see `Home`."""
-        store = self.store(Schema(()))
-        if not store.exists():
+        said = self.store(Schema(())).metadata()
+        if said is None:
             raise IndexFormatError(f"there is no {self.name}; make it with vecloom index or load")
-        found = store.metadata().get(_KEY)
-        if found is None:
+        if _KEY not in said:
             raise IndexFormatError(
                 f"{self.name} was not made by vecloom; make another --collection with vecloom index or load"
             )
-        manifest = manifest_of(found, self.name)
+        manifest = manifest_of(said[_KEY], self.name)
         self._schema = manifest.schema(self._registry)
         roots = self._roots()
         return replace(manifest, sources={name: roots.get(name, "") for name in manifest.sources})
@@ -110,13 +109,15 @@ class CollectionHome:
 
     def save(self, manifest: Manifest) -> None:
         """Write the manifest into the metadata, and add vectors that it names; see `Home`."""
-        found = self.found()
-        if found is None:
-            raise StoreError(f"{self.name} is gone; make it anew with vecloom index")
-        self._schema = manifest.schema(self._registry)
-        for field in self._schema.vectors:
-            found.add_vector(field)
-        found.set_metadata(**{_KEY: said_of(_placeless(manifest))})
+        schema = manifest.schema(self._registry)
+        if schema != self._schema:
+            found = self.found()
+            if found is None:
+                raise StoreError(f"{self.name} is gone; make it anew with vecloom index")
+            for field in schema.vectors:
+                found.add_vector(field)
+            self._schema = schema
+        self.store(schema).set_metadata(**{_KEY: said_of(_placeless(manifest))})
         self._save_roots(manifest.sources)
 
     def stamp(self) -> object:
@@ -192,9 +193,7 @@ class _Visits:
 
     def begin_bulk(self) -> None:
         """Have a collection that is empty yet build no graphs until `finish`."""
-        store = self._home.store(self._home.schema())
-        if not store.count():
-            store.begin_bulk()
+        self._home.store(self._home.schema()).begin_bulk()
 
     def finish(self) -> None:
         """Count the points, and wait for graphs that a bulk load (a killed one too) put off."""

@@ -137,7 +137,8 @@ class Embedding:
                 break
             name, encoded = runner.result()
             done += running.pop(name).finish(encoded, report)
-        self._in_time()
+        if done < total:
+            self._in_time()
 
     def _tasks(self, numbers: Sequence[int], names: Sequence[str], size: WindowSize) -> Iterator[_Task]:
         """The windows of the shards, each shard's one behind the other; none once the time is over."""

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qdrant_client import QdrantClient, models
 
 from vecloom.errors import StoreError
 from vecloom.stores import INDEXED_KEYS, client_terms
-from vecloom.stores.connection import TooLargeError, asked
+from vecloom.stores.connection import NoCollectionError, TooLargeError, asked
 from vecloom.stores.shared import grown, missing_point, pages
 from vecloom.stores.validate import check_ids, check_payloads, checked_leg, checked_points, checked_vectors
 from vecloom.types import Filter, Leg, Points, Record, Schema, Scored, VectorField, Vectors
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 T = TypeVar("T")
 
@@ -68,30 +73,34 @@ class ClientStore:
             StoreError: the server does not answer, or the collection has no named vectors compared by cosine.
         """
         store = cls(client, collection, Schema(()))
-        if not store.exists():
+        info = store.info()
+        if info is None:
             return None
-        store.schema = client_terms.schema_of(collection, store._call(client.get_collection).config)
+        store.schema = client_terms.schema_of(collection, info.config)
         return store
 
     def make_ready(self) -> None:
         """Make the payload indexes that are missing: whoever made the collection may have been killed."""
-        client = self._opened()
-        if not _is_remote(client):  # local mode has none
+        client, info = self._opened(), self.info()
+        if info is None or not _is_remote(client):  # local mode has none
             return
-        there = self._call(client.get_collection).payload_schema or {}
         for key in INDEXED_KEYS:
-            if key not in there:
+            if key not in (info.payload_schema or {}):
                 self._call(
                     client.create_payload_index, field_name=key, field_schema=models.PayloadSchemaType.KEYWORD
                 )
 
-    def exists(self) -> bool:
-        """Whether there is a collection of that name."""
-        return self._call(self._opened().collection_exists)
+    def info(self) -> models.CollectionInfo | None:
+        """What the server tells of the collection; None where there is none of that name."""
+        try:
+            return self._call(self._opened().get_collection)
+        except NoCollectionError:
+            return None
 
-    def metadata(self) -> Mapping[str, Any]:
-        """What was written into the collection's metadata."""
-        return self._call(self._opened().get_collection).config.metadata or {}
+    def metadata(self) -> Mapping[str, Any] | None:
+        """What was written into the collection's metadata; None where there is no collection."""
+        info = self.info()
+        return None if info is None else info.config.metadata or {}
 
     def set_metadata(self, **values: Any) -> None:
         """Set keys of the collection's metadata; the others stay."""
@@ -117,10 +126,13 @@ class ClientStore:
         return former
 
     def begin_bulk(self) -> None:
-        """Have no graphs built until `end_bulk` (of a later process too): much is about to be written."""
-        if self.metadata().get(_BULK) is None:
-            config = self._call(self._opened().get_collection).config.optimizer_config
-            self.set_metadata(**{_BULK: {"indexing_threshold": config.indexing_threshold}})
+        """Where there are no points yet: have no graphs built until `end_bulk`, of a later process too."""
+        info = self._call(self._opened().get_collection)
+        if info.points_count:
+            return
+        if not (info.config.metadata or {}).get(_BULK):
+            threshold = info.config.optimizer_config.indexing_threshold
+            self.set_metadata(**{_BULK: {"indexing_threshold": threshold}})
         self._set_threshold(0)
 
     def end_bulk(self, tell: Callable[[], None]) -> None:
@@ -129,16 +141,13 @@ class ClientStore:
         Raises:
             StoreError: the server says that it cannot build them.
         """
-        former = self.metadata().get(_BULK)
+        former = (self.metadata() or {}).get(_BULK)
         if former is None:
             return
         self._set_threshold(former["indexing_threshold"])
-        while True:
-            found = self._call(self._opened().get_collection)
+        while (found := self._call(self._opened().get_collection)).status != models.CollectionStatus.GREEN:
             if found.status == models.CollectionStatus.RED:
                 raise StoreError(f"{self.collection}: the optimizer failed: {found.optimizer_status}")
-            if found.status == models.CollectionStatus.GREEN:
-                break
             tell()
             time.sleep(_LOOK)
         self.set_metadata(**{_BULK: None})
@@ -160,16 +169,16 @@ class ClientStore:
         """Write whole points; see `vecloom.stores.Store`."""
         points = checked_points(self.schema, points)
 
-        def send(chosen: range) -> None:
-            batch = [
+        def built(chosen: range) -> list[models.PointStruct]:
+            return [
                 models.PointStruct(id=points.ids[i], payload=dict(points.payloads[i]), vector=vector)
                 for i, vector in client_terms.rows(points.vectors, chosen)
             ]
+
+        def post(batch: list[models.PointStruct]) -> None:
             self._call(self._opened().upsert, points=batch, wait=True)
 
-        sizes = client_terms.json_sizes(len(points), points.vectors, points.payloads)
-        for chosen in client_terms.requests(sizes):
-            self._send(send, chosen)
+        self._send(client_terms.json_sizes(len(points), points.vectors, points.payloads), built, post)
 
     def update_vectors(self, ids: Sequence[str], vectors: Mapping[str, Vectors]) -> None:
         """Set named vectors of existing points; see `vecloom.stores.Store`."""
@@ -178,15 +187,14 @@ class ClientStore:
             return
         self._require(ids)
 
-        def send(chosen: range) -> None:
-            batch = [
-                models.PointVectors(id=ids[i], vector=vector)
-                for i, vector in client_terms.rows(checked, chosen)
-            ]
+        def built(chosen: range) -> list[models.PointVectors]:
+            rows = client_terms.rows(checked, chosen)
+            return [models.PointVectors(id=ids[i], vector=vector) for i, vector in rows]
+
+        def post(batch: list[models.PointVectors]) -> None:
             self._call(self._opened().update_vectors, points=batch, wait=True)
 
-        for chosen in client_terms.requests(client_terms.json_sizes(len(ids), checked)):
-            self._send(send, chosen)
+        self._send(client_terms.json_sizes(len(ids), checked), built, post)
 
     def update_payloads(self, ids: Sequence[str], payloads: Sequence[Mapping[str, Any]]) -> None:
         """Merge payload keys of existing points; see `vecloom.stores.Store`."""
@@ -194,28 +202,45 @@ class ClientStore:
         check_payloads(ids, payloads)
         self._require(ids)
 
-        def send(chosen: range) -> None:
-            batch = [
-                models.SetPayloadOperation(
-                    set_payload=models.SetPayload(payload=dict(payloads[i]), points=[ids[i]])
-                )
-                for i in chosen
-            ]
+        def built(chosen: range) -> list[models.SetPayloadOperation]:
+            given = [models.SetPayload(payload=dict(payloads[i]), points=[ids[i]]) for i in chosen]
+            return [models.SetPayloadOperation(set_payload=one) for one in given]
+
+        def post(batch: list[models.SetPayloadOperation]) -> None:
             self._call(self._opened().batch_update_points, update_operations=batch, wait=True)
 
-        for chosen in client_terms.requests(client_terms.json_sizes(len(ids), {}, payloads)):
-            self._send(send, chosen)
+        self._send(client_terms.json_sizes(len(ids), {}, payloads), built, post)
 
-    def _send(self, send: Callable[[range], None], chosen: range) -> None:
+    def _send(
+        self, sizes: NDArray[np.int64], built: Callable[[range], list[T]], post: Callable[[list[T]], None]
+    ) -> None:
+        """Send points of these sizes in requests, each built while the one before it is under way."""
+        with ThreadPoolExecutor(1, "vecloom-send") as sender:
+            sent: Future[None] | None = None
+            for chosen in client_terms.requests(sizes):
+                batch = built(chosen)
+                if sent is not None:
+                    sent.result()
+                sent = sender.submit(self._post, chosen, batch, built, post)
+            if sent is not None:
+                sent.result()
+
+    def _post(
+        self,
+        chosen: range,
+        batch: list[T],
+        built: Callable[[range], list[T]],
+        post: Callable[[list[T]], None],
+    ) -> None:
         """Send a request, in halves where the server takes none of this size."""
         try:
-            send(chosen)
+            post(batch)
         except TooLargeError:
             if len(chosen) == 1:
                 raise
             middle = (chosen.start + chosen.stop) // 2
-            self._send(send, range(chosen.start, middle))
-            self._send(send, range(middle, chosen.stop))
+            for half in (range(chosen.start, middle), range(middle, chosen.stop)):
+                self._post(half, built(half), built, post)
 
     def delete(self, ids: Sequence[str] | None = None, where: Filter | None = None) -> None:
         """Delete by id or by filter; see `vecloom.stores.Store`."""

@@ -38,6 +38,10 @@ _GRPC_TRY_AGAIN = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAU
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
+class NoCollectionError(StoreError):
+    """The server has no collection of that name."""
+
+
 class TooLargeError(StoreError):
     """The server takes no request of this size."""
 
@@ -78,6 +82,7 @@ def asked(where: str, function: Callable[..., T], **arguments: Any) -> T:
     Only for what may be done twice. The client's two modes raise ValueError (local) and its own (server).
 
     Raises:
+        NoCollectionError: the server has no such collection.
         TooLargeError: the server takes no request of this size.
         StoreError: it refuses, or it did not answer in all that time.
     """
@@ -91,11 +96,10 @@ def asked(where: str, function: Callable[..., T], **arguments: Any) -> T:
         except grpc.RpcError as error:
             wait, said, cause = _grpc_pause(error), _grpc_said(error), error
         except ValueError as error:
-            raise StoreError(f"{where}: {_line(error)}") from error
+            gone = str(error).endswith("not found")
+            raise (NoCollectionError if gone else StoreError)(f"{where}: {_line(error)}") from error
         if wait is None:
-            if isinstance(cause, UnexpectedResponse) and _is_too_large(cause):
-                raise TooLargeError(f"{where}: {said}") from cause
-            raise StoreError(f"{where}: {said}") from cause
+            raise _refusal(cause)(f"{where}: {said}") from cause
         now = time.monotonic()
         if now >= deadline:
             raise StoreError(
@@ -114,9 +118,17 @@ def _pause_asked(error: Exception) -> float | None:
     return 0.0
 
 
-def _is_too_large(error: UnexpectedResponse) -> bool:
-    """Qdrant itself answers 400 and says so; what stands before it answers 413."""
-    return error.status_code == 413 or (error.status_code == 400 and b"larger than allowed" in error.content)
+def _refusal(error: Exception) -> type[StoreError]:
+    """What a refusal means. Qdrant itself answers 400 to what is too large; what stands before it, 413."""
+    if isinstance(error, UnexpectedResponse):
+        if error.status_code == 413 or (error.status_code == 400 and b"larger than allowed" in error.content):
+            return TooLargeError
+        return NoCollectionError if error.status_code == 404 else StoreError
+    return NoCollectionError if isinstance(error, grpc.RpcError) and _is_missing(error) else StoreError
+
+
+def _is_missing(error: grpc.RpcError) -> bool:
+    return bool(error.code().name == "NOT_FOUND")
 
 
 def _said(error: Exception) -> str:
