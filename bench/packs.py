@@ -1,9 +1,10 @@
 """Packs: what writing, loading and exporting them costs, and a large one that is killed again and again.
 
-    python -m bench.packs [rates] [large] [--chunks N] [--kills N] [--small]
+    python -m bench.packs [rates] [large] [http] [--chunks N] [--kills N] [--small]
 
 ``rates`` compares with bare loops over the same points. ``large`` makes a pack with a tiny model (its speed
-says nothing), once whole and once killed so many times, and loads it into an embedded index the same way.
+says nothing), once whole and once killed so many times, and loads it into an embedded index the same way;
+``http`` loads a smaller one to a stand-in of a server.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,8 +43,11 @@ from vecloom.types import Points
 #: Chunks of the large pack, and how often each of its commands is killed.
 CHUNKS, KILLS = 200_000, 50
 
-#: Bytes of the tree whose rates are measured.
-RATED = 4_000_000
+#: Chunks of the pack that goes over HTTP.
+HTTP_CHUNKS = 5000
+
+#: Bytes of the tree whose rates are measured, and how often its points are loaded: just too few for a graph.
+RATED, TIMES = 4_000_000, 3
 
 _VERSIONS = ("vecloom", "pyarrow", "orjson", "qdrant-edge-py", "qdrant-client", "numpy")
 
@@ -79,6 +84,65 @@ def large(folder: Path, chunks: int, kills: int) -> Table:
         "afterwards",
     )
     return Table(heads, rows)
+
+
+def over_http(folder: Path, chunks: int, kills: int) -> Table:
+    """A pack to a stand-in of a server, whole and killed so many times; what that changes."""
+    standin = _standin()
+    home, pack = folder / "home", folder / "pack"
+    config = _cheap_config(home)
+    tree = _written_tree(folder / "tree", chunks)
+    carry.embed(pack, tree, models=("cheap", "bm25"), chunk_tokens=64, config=config)
+    rng = random.Random(2)
+    with standin() as server:
+        load: list[str | Path] = ["load", pack, "--to", server.url, "--collection"]
+        (whole,) = _killed(home, [*load, "clean"], rng, 0.0, 0)
+        times = _killed(home, [*load, "docs"], rng, max(0.0, whole - _STARTS) / kills, kills)
+        held = [_held(server.client(timeout=60), name) for name in ("clean", "docs")]
+    other = sum(
+        not _same_point(held[0].get(one), held[1].get(one)) for one in held[0].keys() | held[1].keys()
+    )
+    row = [
+        "load",
+        f"{len(held[0]):,}",
+        f"{whole:.1f}",
+        str(kills),
+        f"{sum(times):,.0f}",
+        f"{other:,} points differ",
+    ]
+    return Table(("command", "chunks", "seconds", "kills", "with them, s", "afterwards"), [row])
+
+
+def _standin() -> Any:
+    """The stand-in of a server that the tests use."""
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+    from qdrant_standin import Standin
+
+    return Standin
+
+
+def _held(client: Any, collection: str) -> dict[str, Any]:
+    found, following = client.scroll(collection, limit=1_000_000, with_vectors=True)
+    if following is not None:
+        raise RuntimeError(f"{collection} holds more than was read")
+    return {str(one.id): one for one in found}
+
+
+def _same_point(one: Any, other: Any) -> bool:
+    """Whether two points are alike; dense values to the seventh digit, as the stand-in normalises them anew."""
+    if (
+        one is None
+        or other is None
+        or one.payload != other.payload
+        or one.vector.keys() != other.vector.keys()
+    ):
+        return False
+    return all(
+        np.allclose(vector, other.vector[name], rtol=0, atol=2e-7)
+        if isinstance(vector, list)
+        else vector == other.vector[name]
+        for name, vector in one.vector.items()
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,15 +282,36 @@ def rates(folder: Path, size: int, rounds: int) -> Table:
     tree = make_tree(folder / "rated", size).folder
     shutil.rmtree(folder / "pack", ignore_errors=True)
     started = time.process_time()
-    report = carry.embed(folder / "pack", tree, config=config)
+    carry.embed(folder / "pack", tree, config=config)
     encoding = time.process_time() - started
     pack = Pack.open(folder / "pack")
     points = [points for shard in pack.manifest.shards for points in pack.points(shard)]
     rows = [_writing(pack, points, folder, encoding, rounds)]
-    rows.append(_turns("load, embedded", report.points, rounds, *_edge(folder, config)))
-    rows.append(_turns("load, HTTP", report.points, rounds, *_http(folder, config)))
+    count = _multiplied(folder / "pack", TIMES)
+    points = [points for shard in pack.manifest.shards for points in pack.points(shard)]
+    rows.append(_turns("load, embedded", count, rounds, *_edge(folder, config)))
+    rows.append(_turns("load, HTTP", count, rounds, *_http(folder, config)))
     rows.append(_exporting(folder, config, points, rounds))
     return Table(("what", "ours", "compared with", "ratio"), rows)
+
+
+def _multiplied(folder: Path, times: int) -> int:
+    """Write the points of a pack so many times, under other paths; returns how many there are then."""
+    from vecloom.pack.columns import table_of
+    from vecloom.pack.writing import PackWriter
+
+    pack = Pack.open(folder)
+    writer = PackWriter(folder, pack.manifest)
+    shards = pack.manifest.shards
+    for turn in range(1, times):
+        for number, shard in enumerate(shards):
+            with writer.shard(turn * len(shards) + number, shard.vectors) as written:
+                for points in pack.points(shard):
+                    ids = [str(uuid.uuid5(uuid.UUID(one), str(turn))) for one in points.ids]
+                    payloads = [{**one, "path": f"{turn}/{one['path']}"} for one in points.payloads]
+                    written.write(table_of(Points(ids, payloads, points.vectors), written.schema))
+    writer.save()
+    return writer.manifest.points
 
 
 def _writing(pack: Pack, points: Sequence[Points], folder: Path, encoding: float, rounds: int) -> list[str]:
@@ -313,13 +398,12 @@ def _http(folder: Path, config: Config) -> Timed:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
     from qdrant_client import models
 
-    from qdrant_standin import Standin
     from vecloom.stores import client_terms
 
-    pack = Pack.open(folder / "pack")
+    pack, standin = Pack.open(folder / "pack"), _standin()
 
     def ours() -> float:
-        with Standin() as server:
+        with standin() as server:
             started = time.perf_counter()
             carry.load(folder / "pack", server.url, collection="docs", config=config)
             return time.perf_counter() - started
@@ -333,7 +417,7 @@ def _http(folder: Path, config: Config) -> Timed:
                             id=points.ids[i], payload=dict(points.payloads[i]), vector=vector
                         )
 
-        with Standin() as server:
+        with standin() as server:
             client = server.client(timeout=60)
             started = time.perf_counter()
             client.create_collection("docs", **client_terms.settings_of(pack.manifest.stored))
@@ -390,12 +474,12 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("parts", nargs="*", choices=("rates", "large", []), help="(both)")
+    parser.add_argument("parts", nargs="*", choices=("rates", "large", "http", []), help="(all)")
     parser.add_argument("--chunks", type=int, default=CHUNKS)
     parser.add_argument("--kills", type=int, default=KILLS)
     parser.add_argument("--small", action="store_true", help="to see that it runs; nothing is written")
     chosen = parser.parse_args()
-    parts = chosen.parts or ["rates", "large"]
+    parts = chosen.parts or ["rates", "large", "http"]
     with tempfile.TemporaryDirectory(dir=_made(FOLDER / "packs")) as place:
         folder = Path(place)
         for part in parts:

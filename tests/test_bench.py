@@ -38,7 +38,18 @@ def test_a_section_is_replaced_and_all_else_stays(tmp_path: Path) -> None:
 
 def test_every_table_has_its_place_in_the_docs() -> None:
     page = (Path(__file__).parent.parent / "docs" / "benchmarks.md").read_text("utf-8")
-    for name in ("whole", "beside", "e2e", "encoders", "gpu", "cpu", "chunkers", "stores"):
+    for name in (
+        "whole",
+        "beside",
+        "e2e",
+        "encoders",
+        "gpu",
+        "cpu",
+        "chunkers",
+        "stores",
+        "packs-rates",
+        "packs-large",
+    ):
         assert page.index(f"<!-- begin {name} -->") < page.index(f"<!-- end {name} -->")
 
 
@@ -115,3 +126,14 @@ def test_operations_are_those_of_the_layers_and_the_attention() -> None:
     """bge-m3 has 24 layers of 12 width^2 weights; attention costs 4 width length^2 a layer."""
     shape = gpu.SHAPES["bge-m3"]
     assert gpu.operations(shape, [10]) == 24 * (2 * 12 * 1024**2 * 10 + 4 * 1024 * 10**2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_large_pack_is_killed_and_ends_the_same(tmp_path: Path) -> None:
+    from bench.packs import large, over_http
+
+    embed, load = large(tmp_path / "large", 300, 2).rows
+    assert embed[-1] == "the same bytes" and load[-1] == "0 points differ"
+    assert embed[5] == load[5] == "2"
+    (load,) = over_http(tmp_path / "http", 100, 2).rows
+    assert load[-1] == "0 points differ" and load[3] == "2"

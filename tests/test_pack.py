@@ -216,6 +216,19 @@ def test_a_change_while_a_run_is_stopped_encodes_nothing_twice(
     assert report.encoded["qdrant-minilm"] <= 2 and report.reused
 
 
+def test_former_shards_are_kept_where_a_file_system_has_no_links(
+    tree: Path, tmp_path: Path, tiny_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no links here")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    carry.embed(tmp_path / "pack", tree, config=tiny_config)
+    changed_first(tree)
+    report = carry.embed(tmp_path / "pack", tree, config=tiny_config)
+    assert report.encoded["qdrant-minilm"] == 1 and not list((tmp_path / "pack").glob("former-*"))
+
+
 def test_a_further_model_computes_only_its_own_vectors_and_needs_no_tree(
     tree: Path, tmp_path: Path, tiny_config: Config
 ) -> None:

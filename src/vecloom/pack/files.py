@@ -10,7 +10,7 @@ from collections.abc import Container
 from pathlib import Path
 from typing import IO, Protocol
 
-from vecloom.durable import PART
+from vecloom.durable import PART, written
 from vecloom.errors import PackError
 
 MANIFEST = "manifest.json"
@@ -18,9 +18,7 @@ MANIFEST = "manifest.json"
 #: Bytes of a manifest at the most: more is not read.
 MOST_MANIFEST = 256 << 20
 
-
 _BLOCK = 1 << 20
-
 
 _is_shard = re.compile(r"\d{5,}-\d+\.parquet|former-[0-9a-f]{64}\.parquet").fullmatch
 
@@ -37,7 +35,8 @@ def keep_former(folder: Path, name: str, sha256: str) -> str:
         try:
             (folder / kept).hardlink_to(folder / name)
         except OSError:  # a file system without links
-            shutil.copyfile(folder / name, folder / kept)
+            with written(folder / kept) as target, (folder / name).open("rb") as file:
+                shutil.copyfileobj(file, target)
     return kept
 
 

@@ -53,14 +53,19 @@ class Pack:
         if rows != shard.points:
             raise PackError(f"{self.files.place}: {shard.name} has {rows} points, not {shard.points}")
 
-    def points(self, shard: Shard, names: Sequence[str] | None = None) -> Iterator[Points]:
-        """The points of a shard, a row group at a time, with the vectors of ``names`` (None: all it has)."""
+    def points(
+        self, shard: Shard, names: Sequence[str] | None = None, most: int | None = None
+    ) -> Iterator[Points]:
+        """The points of a shard, a row group at a time, with the vectors of ``names`` (None: all it has).
+
+        ``most``: no more than so many of a row group.
+        """
         from vecloom.pack.columns import PAYLOAD, points_of
 
         wanted = shard.vectors if names is None else [name for name in names if name in shard.vectors]
         for table in self.tables(shard, ["id", *PAYLOAD, *wanted]):
             try:
-                yield points_of(table, wanted)
+                yield points_of(table if most is None else table.slice(0, most), wanted)
             except PackError as error:
                 raise PackError(f"{self.files.place}: {shard.name}: {error}") from error
 

@@ -208,7 +208,7 @@ class Loading:
                     f"load it again"
                 )
         for shard, rows in _sample(self._pack.manifest.shards):
-            points = _first_points(self._pack, shard, rows)
+            points = next(self._pack.points(shard, most=rows))
             with self._home.access.open("load") as store:
                 found = store.get(points.ids, (), shard.vectors)
             if [one.id for one in found] != list(points.ids):
@@ -261,11 +261,6 @@ def _sample(shards: Sequence[Shard]) -> Iterator[tuple[Shard, int]]:
     step = max(1, len(filled) // 8)
     for shard in filled[::step]:
         yield shard, min(shard.points, _SAMPLED // 8)
-
-
-def _first_points(pack: Pack, shard: Shard, rows: int) -> Points:
-    points = next(pack.points(shard))
-    return _taken(points, range(min(rows, len(points))))
 
 
 def _alike(stored: Any, column: Vectors, i: int) -> bool:
