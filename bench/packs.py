@@ -129,7 +129,7 @@ def _held(client: Any, collection: str) -> dict[str, Any]:
 
 
 def _same_point(one: Any, other: Any) -> bool:
-    """Whether two points are alike; dense values to the seventh digit, as the stand-in normalises them anew."""
+    """Whether two points are alike; dense values to the seventh digit: the stand-in normalises them anew."""
     if (
         one is None
         or other is None
@@ -288,6 +288,7 @@ def rates(folder: Path, size: int, rounds: int) -> Table:
     points = [points for shard in pack.manifest.shards for points in pack.points(shard)]
     rows = [_writing(pack, points, folder, encoding, rounds)]
     count = _multiplied(folder / "pack", TIMES)
+    pack = Pack.open(folder / "pack")
     points = [points for shard in pack.manifest.shards for points in pack.points(shard)]
     rows.append(_turns("load, embedded", count, rounds, *_edge(folder, config)))
     rows.append(_turns("load, HTTP", count, rounds, *_http(folder, config)))
