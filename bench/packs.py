@@ -199,19 +199,30 @@ def _written_tree(folder: Path, chunks: int) -> Path:
 
 
 def _whole(home: Path, command: Sequence[str | Path], place: Path) -> _Run:
-    """Run a command to its end, and look at its memory as it goes."""
+    """Run a command to its end, and look at its memory as its work goes on."""
     started = time.perf_counter()
     seen: list[int] = []
     with _started(home, command) as child:
         while child.poll() is None:
-            if (place / "writer.json").exists() and (size := _memory(child.pid)):
+            if _share(place) >= _EARLY and (size := _memory(child.pid)):
                 seen.append(size)
-            time.sleep(0.1)
+            time.sleep(0.05)
     if child.returncode:
         raise RuntimeError(f"{command[0]} ended with {child.returncode}")
-    return _Run(
-        time.perf_counter() - started, max(seen[: len(seen) // 10 or 1]), max(seen[-len(seen) // 10 :])
-    )
+    return _Run(time.perf_counter() - started, seen[0], max(seen[-10:]))
+
+
+#: The share of its chunks after which a command's memory is looked at first.
+_EARLY = 0.1
+
+
+def _share(place: Path) -> float:
+    """How many of its chunks a command has encoded or loaded, from the note that it leaves."""
+    try:
+        said = json.loads((place / "writer.json").read_text("utf-8"))["progress"].split()
+    except (OSError, ValueError):
+        return 0.0
+    return int(said[1]) / int(said[3]) if said[:1] in (["encode"], ["load"]) else 0.0
 
 
 def _killed(
@@ -247,12 +258,12 @@ def _started(home: Path, command: Sequence[str | Path]) -> Iterator[subprocess.P
 
 
 def _memory(pid: int) -> int:
-    """Resident bytes of a process, without pages of files that are mapped."""
+    """Resident bytes of a process."""
     try:
         said = Path(f"/proc/{pid}/status").read_text("utf-8")
     except OSError:
         return 0
-    return sum(int(line.split()[1]) << 10 for line in said.splitlines() if line.startswith("RssAnon"))
+    return sum(int(line.split()[1]) << 10 for line in said.splitlines() if line.startswith("VmRSS"))
 
 
 def _differing(one: Path, other: Path, config: Config) -> int:

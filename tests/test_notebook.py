@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,29 @@ def test_a_session_that_runs_out_of_time_goes_on_in_the_next(tmp_path: Path, env
     assert f"goes on with: {following / 'former' / 'pack.zip'}" in said
     assert f"dataset: {following / 'dataset'}\n" in said
     assert run(["load", str(following / "pack.zip"), "--to", str(tmp_path / "index")]) == 0
+
+
+def test_in_one_folder_the_archive_goes_on_and_nothing_else_is_taken_for_data(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
+    place = tmp_path / "content"
+    session(place, cells(tmp_path, "minilm,bm25", 0), environ)
+    shutil.rmtree(place / "pack")
+    (place / "sample_data").mkdir()
+    (place / "embed.ipynb").write_text("{}", "utf-8")
+    (place / "upload.md").write_text("# Heddles\n\nA heddle lifts a thread.\n", "utf-8")
+    said = session(place, cells(tmp_path, "minilm,bm25", 600), environ)
+    assert f"dataset: {place / 'dataset'} {place / 'upload.md'}\n" in said
+    assert f"goes on with: {place / 'pack.zip'}" in said and "vecloom load pack.zip" in said
+
+
+def test_without_a_dataset_the_notebook_says_so(tmp_path: Path, environ: dict[str, str]) -> None:
+    (tmp_path / "empty").mkdir()
+    script = cells(tmp_path, "minilm,bm25", 600)["settings"]
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path / "empty", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and "there is no dataset" in done.stderr
 
 
 def test_every_cell_is_python_and_the_default_is_the_seeds_six() -> None:

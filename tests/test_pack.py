@@ -16,12 +16,22 @@ from tiny_bert import HIDDEN
 from vecloom import carry
 from vecloom.cli import run
 from vecloom.config import Config
-from vecloom.errors import IndexMismatchError, PackError, TimeLimitError, UsageError
+from vecloom.errors import (
+    IndexMismatchError,
+    PackError,
+    StoreBusyError,
+    TimeLimitError,
+    UsageError,
+)
 from vecloom.index import Index
 from vecloom.pack.columns import PAYLOAD, TableWriter, points_of, read_tables, schema_of, table_of
 from vecloom.pack.manifest import PackManifest
 from vecloom.pack.reading import Pack
-from vecloom.pipeline import exporting, filling
+from vecloom.pack.writing import PackWriter
+from vecloom.pipeline import exporting, filling, loading
+from vecloom.pipeline.reading import Reader
+from vecloom.recipe import Asked
+from vecloom.sources import File, Skip
 from vecloom.types import Points, SparseRows, VectorField
 
 FIELDS = (
@@ -54,6 +64,11 @@ def shards(pack: Path) -> dict[str, bytes]:
     assert sorted(listed) == sorted(path.name for path in pack.glob("*.parquet"))
     assert not list(pack.glob("*.part"))
     return {name: (pack / name).read_bytes() for name in ["manifest.json", *listed]}
+
+
+def read(pack: Path) -> list[Points]:
+    opened = Pack.open(pack)
+    return [points for shard in opened.manifest.shards for points in opened.points(shard)]
 
 
 def some_points(count: int) -> Points:
@@ -285,6 +300,9 @@ def test_a_tree_called_like_a_loaded_source_must_say_what_it_means(
 
 def test_half_the_size_and_the_same_neighbours(tree: Path, tmp_path: Path, tiny_config: Config) -> None:
     carry.embed(tmp_path / "pack", tree, half=True, config=tiny_config)
+    carry.embed(tmp_path / "whole", tree, config=tiny_config)
+    for mine, theirs in zip(*(read(tmp_path / name) for name in ("pack", "whole")), strict=True):
+        same_vectors(mine, theirs, atol=5e-4)
     (table, *_) = Pack.open(tmp_path / "pack").tables(Pack.open(tmp_path / "pack").manifest.shards[0])
     assert str(table.schema.field("qdrant-minilm").type) == f"fixed_size_list<element: halffloat>[{HIDDEN}]"
     carry.load(tmp_path / "pack", tmp_path / "index", config=tiny_config)
@@ -365,6 +383,179 @@ def test_no_vectors_name_leaves_the_folder_of_an_export(tmp_path: Path, name: st
     with pytest.raises(UsageError, match="gives no name of a file"):
         exporting.write_numpy([points], tmp_path / "out", [field], lambda _: None)
     assert not list(tmp_path.iterdir())
+
+
+def points_in(index: Path, config: Config) -> dict[str, int]:
+    with Index.open(index, config=config) as opened:
+        return {name: chunks for name, (_, chunks) in opened.status().sources.items()}
+
+
+def test_a_rebuild_does_not_take_the_working_folder_for_a_loaded_source(
+    tree: Path, tmp_path: Path, tiny_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry.embed(tmp_path / "pack", tree, config=tiny_config)
+    carry.load(tmp_path / "pack", tmp_path / "index", config=tiny_config)
+    before = points_in(tmp_path / "index", tiny_config)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "private.md").write_text("private\n", "utf-8")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match="tree came with a pack"):
+        Index.rebuild(tmp_path / "index", Asked(), config=tiny_config)
+    assert points_in(tmp_path / "index", tiny_config) == before
+    Index.rebuild(tmp_path / "index", Asked(), tree, source="tree", config=tiny_config)
+    assert points_in(tmp_path / "index", tiny_config) == before
+
+
+def test_other_chunks_of_the_same_source_are_refused_before_anything_is_deleted(
+    tree: Path, tmp_path: Path, tiny_config: Config
+) -> None:
+    with Index.create(tmp_path / "words", ["bm25"], config=tiny_config) as index:
+        index.add(tree)
+    carry.embed(tmp_path / "pack", tree, models=("minilm",), config=tiny_config)
+    before = points_in(tmp_path / "words", tiny_config)
+    with pytest.raises(IndexMismatchError, match="another tree, or other chunks"):
+        carry.load(tmp_path / "pack", tmp_path / "words", config=tiny_config)
+    assert points_in(tmp_path / "words", tiny_config) == before
+
+
+def test_another_tree_of_the_same_name_is_refused_before_anything_is_deleted(
+    tree: Path, tmp_path: Path, tiny_config: Config
+) -> None:
+    other = tmp_path / "other" / "tree"
+    other.mkdir(parents=True)
+    (other / "a.md").write_text("# Spindles\n\nA spindle twists.\n", "utf-8")
+    with Index.create(tmp_path / "index", config=tiny_config) as index:
+        index.add(other)
+    carry.embed(tmp_path / "pack", tree, config=tiny_config)
+    with pytest.raises(IndexMismatchError, match="--source OTHER"):
+        carry.load(tmp_path / "pack", tmp_path / "index", config=tiny_config)
+    assert points_in(tmp_path / "index", tiny_config) == {"tree": 1}
+    carry.embed(tmp_path / "named", tree, source="named", config=tiny_config)
+    carry.load(tmp_path / "named", tmp_path / "index", config=tiny_config)
+    assert set(points_in(tmp_path / "index", tiny_config)) == {"tree", "named"}
+
+
+@pytest.mark.parametrize("act", ["index", "remove"])
+def test_a_load_that_others_came_between_sends_all(
+    tree: Path, tmp_path: Path, tiny_config: Config, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    carry.embed(tmp_path / "pack", tree, config=tiny_config)
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "VISIT_POINTS", 1)
+        patch.setattr(loading.Loading, "_verify", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            carry.load(tmp_path / "pack", tmp_path / "index", config=tiny_config)
+    assert (tmp_path / "index" / "load.json").exists()
+    with Index.open(tmp_path / "index", config=tiny_config) as index:
+        if act == "index":
+            changed_middle(tree)
+            index.add(tree, source="tree")
+        else:
+            index.remove("tree")
+    carry.load(tmp_path / "pack", tmp_path / "index", config=tiny_config)
+    carry.load(tmp_path / "pack", tmp_path / "clean", config=tiny_config)
+    found = []
+    for name in ("index", "clean"):
+        with Index.open(tmp_path / name, config=tiny_config) as index:
+            found.append(contents(index))
+    assert differences(*found) == []
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def rewritten(pack: Path, change: Any) -> None:
+    """Write the first shard anew with other payloads, and list it as it then is."""
+    opened = Pack.open(pack)
+    writer = PackWriter(pack, opened.manifest)
+    first = opened.manifest.shards[0]
+    groups = list(opened.points(first))
+    with writer.shard(0, first.vectors) as shard:
+        for points in groups:
+            payloads = [change(payload) for payload in points.payloads]
+            shard.write(table_of(Points(points.ids, payloads, points.vectors), shard.schema))
+    writer.save()
+
+
+def test_a_pack_deletes_nothing_of_a_source_that_it_does_not_name(
+    tree: Path, tmp_path: Path, tiny_config: Config
+) -> None:
+    carry.embed(tmp_path / "pack", tree, config=tiny_config)
+    rewritten(tmp_path / "pack", lambda payload: {**payload, "source": "mine"})
+    with Index.create(tmp_path / "index", config=tiny_config) as index:
+        index.add(tree, source="mine")
+    before = points_in(tmp_path / "index", tiny_config)
+    with pytest.raises(PackError, match="'mine', which its manifest does not name"):
+        carry.load(tmp_path / "pack", tmp_path / "index", config=tiny_config)
+    assert points_in(tmp_path / "index", tiny_config)["mine"] == before["mine"]
+
+
+def test_a_file_of_more_points_than_are_listed_is_not_read(
+    tree: Path, tmp_path: Path, tiny_config: Config
+) -> None:
+    pack = finished(tree, tmp_path, tiny_config)
+    said = json.loads((pack / "manifest.json").read_text("utf-8"))
+    said["shards"][0]["points"] += 1
+    change_manifest(pack, shards=said["shards"])
+    with pytest.raises(PackError, match="points, not"):
+        carry.load(pack, tmp_path / "index", config=tiny_config)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_zip_that_is_damaged_anywhere_is_one_line(
+    tree: Path, tmp_path: Path, tiny_config: Config, method: int
+) -> None:
+    pack = finished(tree, tmp_path, tiny_config)
+    with zipfile.ZipFile(tmp_path / "pack.zip", "w", method) as archive:
+        for path in sorted(pack.iterdir()):
+            archive.write(path, path.name)
+    data = (tmp_path / "pack.zip").read_bytes()
+    refused = 0
+    for part in range(40):
+        damaged = bytearray(data)
+        at = part * len(data) // 40
+        damaged[at : at + 16] = bytes(byte ^ 0xA5 for byte in damaged[at : at + 16])
+        (tmp_path / "damaged.zip").write_bytes(damaged)
+        try:  # where it hits nothing that is read, it may be whole
+            opened = Pack.open(tmp_path / "damaged.zip")
+            for shard in opened.manifest.shards:
+                assert sum(len(points) for points in opened.points(shard)) == shard.points
+        except PackError:
+            refused += 1
+    assert refused > 20
+
+
+def test_a_document_whose_extra_is_missing_stays_packed(
+    tree: Path, tmp_path: Path, tiny_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = carry.embed(tmp_path / "pack", tree, config=tiny_config)
+
+    def lacking(self: Reader, source: str, file: File, data: bytes) -> Skip:
+        return Skip(file.path, "missing extra")
+
+    (tree / "notes.md").write_text("changed, and not to be read\n", "utf-8")
+    monkeypatch.setattr(Reader, "points", lacking)
+    report = carry.embed(tmp_path / "pack", tree, config=tiny_config)
+    assert report.points == before.points and not report.deleted and len(report.skips) == 1
+
+
+def test_a_further_model_that_another_run_adds_meanwhile_is_not_lost(
+    tree: Path, tmp_path: Path, tiny_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry.embed(tmp_path / "pack", tree, models=("minilm", "bm25"), config=tiny_config)
+    prepared = carry._prepared
+
+    def late(*given: Any) -> Any:
+        monkeypatch.setattr(carry, "_prepared", prepared)
+        found = prepared(*given)
+        carry.embed(tmp_path / "pack", models=("minilm", "bm25", "bm42"), config=tiny_config)
+        return found
+
+    monkeypatch.setattr(carry, "_prepared", late)
+    with pytest.raises(StoreBusyError, match="changed by another run meanwhile"):
+        carry.embed(tmp_path / "pack", tree, config=tiny_config)
+    carry.load(tmp_path / "pack", tmp_path / "index", config=tiny_config)
 
 
 def finished(tree: Path, tmp_path: Path, config: Config) -> Path:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vecloom.config import Config, load_config
 from vecloom.durable import PART
 from vecloom.encoders.backends import ANYHOW, How
-from vecloom.errors import IndexMismatchError, UsageError
+from vecloom.errors import IndexMismatchError, StoreBusyError, UsageError
 from vecloom.pack.files import MANIFEST, FolderFiles
 from vecloom.pack.manifest import PackManifest, load_pack_manifest
 from vecloom.pack.reading import Pack
@@ -28,6 +28,7 @@ from vecloom.types import ProfileName, VectorField
 from vecloom.weights import Weights, unheard
 
 if TYPE_CHECKING:
+    from vecloom.pipeline.collection import CollectionHome
     from vecloom.pipeline.exporting import FormatName
     from vecloom.pipeline.home import Home
     from vecloom.pipeline.loading import LoadReport
@@ -87,6 +88,8 @@ def embed(
 
         if (folder / MANIFEST).exists():
             there = load_pack_manifest(FolderFiles(folder))
+            if not set(there.names) <= set(manifest.names) or there.differences(manifest):
+                raise StoreBusyError(f"{folder} was changed by another run meanwhile; run again")
             manifest = replace(
                 manifest, shards=there.shards, former=there.former, read=there.read, sources=there.sources
             )
@@ -177,6 +180,8 @@ def load(
             raise UsageError(f"--alias {alias} is a name on a server; --to {to} is none")
         collection = collection or f"{alias}-{pack_id(opened.manifest)[:8]}"
     home = home_of(to, collection, config)
+    if alias is not None:
+        _checked(home).require_alias(alias)
     if not home.exists():
         manifest = Manifest.of(
             opened.manifest,
@@ -195,15 +200,18 @@ def load(
             home.save(joined)
         report = Loading(opened, home, both(listener, progress)).run()
         if alias is not None:
-            _switch(home, alias, notice)
+            former = _checked(home).point_alias(alias)
+            if former:
+                notice(f"{alias} meant {former} before, which is still there; delete it when nobody needs it")
     return report
 
 
-def _switch(home: Home, alias: str, notice: Notice) -> None:
+def _checked(home: Home) -> CollectionHome:
     from vecloom.pipeline.collection import CollectionHome
 
-    if isinstance(home, CollectionHome) and (former := home.point_alias(alias)):
-        notice(f"{alias} meant {former} before, which is still there; delete it when nobody needs it")
+    if not isinstance(home, CollectionHome):
+        raise UsageError(f"{home.name} is no collection of a server, and has no alias")
+    return home
 
 
 def export(

@@ -227,6 +227,12 @@ class Index:
         sources = {name: Path(root) for name, root in known.items()}
         if roots or not known:
             sources |= name_sources(known, roots, source)
+        for name in sources:
+            if known.get(name) == "" and sources[name] == Path():
+                raise UsageError(
+                    f"the source {name} came with a pack: load that into a new index, or say where its tree "
+                    f"is: vecloom index PATH --source {name}"
+                )
         for name, root in sources.items():
             if not root.exists():
                 raise UsageError(f"{root}, the root of {name}, is gone; forget it first: --remove {name}")

@@ -46,11 +46,15 @@ WORK = Path("/kaggle/working" if KAGGLE else ".").resolve()
 PACK = WORK / "pack"
 # A former session's output is no part of the dataset.
 FORMER = sorted(path for name in ("pack.zip", "pack/manifest.json") for path in INPUT.rglob(name))
-FORMER = [path for path in FORMER if PACK not in path.parents and path != WORK / "pack.zip"]
-DATA = [path for path in sorted(INPUT.iterdir()) if path.is_dir() and path != PACK]
+FORMER = [path for path in FORMER if PACK not in path.parents]
+OTHERS = {"pack", "sample_data", "drive"}  # what Colab puts there, or this notebook
+DATA = [path for path in sorted(INPUT.iterdir()) if path.name not in OTHERS and path.name[0] != "."]
+DATA = [path for path in DATA if path.suffix not in (".ipynb", ".whl", ".zip")]
 DATA = [path for path in DATA if not any(path in former.parents for former in FORMER)]
 print("dataset:", *DATA)
 print("goes on with:", *FORMER[:1] or ["nothing"])
+if not DATA:
+    raise SystemExit(f"there is no dataset in {INPUT}: attach or upload one, or set DATA above")
 """
 
 _INSTALL = """\

@@ -42,6 +42,9 @@ PAYLOAD: Mapping[str, Any] = {
     "document_hash": _TEXT,
 }
 
+#: Bytes of a row group at the most: a window of texts, with a matrix for each.
+_MOST_GROUP = 2 << 30
+
 #: Columns whose values come again and again.
 _REPEATED = ["source", "path", "kind", "language", "breadcrumb", "document_hash"]
 
@@ -207,15 +210,22 @@ def _leaves(field: VectorField) -> list[str]:
     return [f"{field.name}{'.list.element' * (2 if field.kind == 'multivector' else 1)}"]
 
 
-def read_tables(file: Any, names: Sequence[str] | None = None) -> Iterator[Table]:
+def read_tables(file: Any, names: Sequence[str] | None = None, points: int | None = None) -> Iterator[Table]:
     """The row groups of a Parquet file, with these columns only (None: all).
 
+    ``points``: how many there must be.
+
     Raises:
-        PackError: it is no Parquet file, or a damaged one.
+        PackError: it is no Parquet file, a damaged one, or one that would take too much memory.
     """
     try:
         source = pq.ParquetFile(file)
+        rows = source.metadata.num_rows
+        if points is not None and rows != points:
+            raise PackError(f"has {rows} points, not {points}")
         for group in range(source.num_row_groups):
+            if (size := source.metadata.row_group(group).total_byte_size) > _MOST_GROUP:
+                raise PackError(f"has a group of {size >> 20} MiB, more than is ever written")
             yield source.read_row_group(group, columns=None if names is None else list(names))
     except (pa.ArrowException, OSError) as error:
         raise PackError(f"cannot be read as Parquet ({' '.join(str(error).split())})") from error

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 import shutil
 import zipfile
-from collections.abc import Container
+import zlib
+from collections.abc import Callable, Container
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, TypeVar, cast
 
 from vecloom.durable import PART, written
 from vecloom.errors import PackError
@@ -19,6 +21,11 @@ MANIFEST = "manifest.json"
 MOST_MANIFEST = 256 << 20
 
 _BLOCK = 1 << 20
+
+#: What the standard library raises for a zip that is damaged, or of a kind that it does not know.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+
+T = TypeVar("T")
 
 _is_shard = re.compile(r"\d{5,}-\d+\.parquet|former-[0-9a-f]{64}\.parquet").fullmatch
 
@@ -105,7 +112,7 @@ class ArchiveFiles:
         self.place = place
         try:
             self._zip = zipfile.ZipFile(place)
-        except (zipfile.BadZipFile, OSError) as error:
+        except (*_DAMAGE, OSError) as error:
             raise PackError(f"{place} cannot be read as a zip ({error}); get it again") from error
         names = [info.filename for info in self._zip.infolist()]
         for name in names:
@@ -130,9 +137,42 @@ class ArchiveFiles:
         if self.size(name) is None:
             raise PackError(f"{self.place} has no {name}; get it again")
         try:
-            return self._zip.open(self._inside + name)
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
+            return cast("IO[bytes]", _Member(self._zip.open(self._inside + name), f"{name} in {self.place}"))
+        except (*_DAMAGE, OSError) as error:
             raise PackError(f"{name} in {self.place} cannot be read ({error}); get it again") from error
+
+
+class _Member(io.RawIOBase):
+    """A file of a zip; what is damaged in it is a PackError."""
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        self._file = file
+        self._name = name
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        return self._tried(self._file.read, size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._tried(self._file.seek, offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def _tried(self, function: Callable[..., T], *arguments: int) -> T:
+        try:
+            return function(*arguments)
+        except (*_DAMAGE, OSError) as error:
+            raise PackError(f"{self._name} cannot be read ({error}); get it again") from error
 
 
 def files_of(place: Path) -> Files:

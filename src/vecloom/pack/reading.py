@@ -45,7 +45,7 @@ class Pack:
             self._verify(shard, file)
             rows = 0
             try:
-                for table in read_tables(file, names):
+                for table in read_tables(file, names, shard.points):
                     rows += table.num_rows
                     yield table
             except PackError as error:

@@ -11,7 +11,10 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter, ValidationError
 
 from vecloom.config import Config
 from vecloom.durable import written
@@ -20,7 +23,7 @@ from vecloom.pipeline.home import Visits
 from vecloom.pipeline.manifest import Manifest, manifest_of, said_of
 from vecloom.pipeline.report import IndexReport, Listener, Progress
 from vecloom.pipeline.writer import writer_of, writing
-from vecloom.stores import Store
+from vecloom.stores import Store, connection
 from vecloom.stores.client import ClientStore
 from vecloom.stores.connection import connect, shown
 from vecloom.types import Schema
@@ -54,17 +57,32 @@ class CollectionHome:
         self._registry = config.registry()
         self._client = client or connect(url, config.api_key)
         self._schema: Schema | None = None
-        digest = hashlib.sha256(self.name.encode()).hexdigest()[:16]
-        self.local = config.data_dir / "collections" / digest
+        self._places = config.data_dir / "collections"
+        self._uid: str | None = None
+        self._reached = False
         self.access = _Collection(self)
 
-    def store(self, schema: Schema) -> ClientStore:
-        """The collection as a store of this schema."""
-        return ClientStore(self._client, self.collection, schema)
+    @property
+    def local(self) -> Path:
+        """A folder of this machine for this very collection, however it is called; see `Home`."""
+        uid = self._uid or self.load().uid
+        return self._places / hashlib.sha256(uid.encode()).hexdigest()[:16]
+
+    def store(self, schema: Schema, patience: float | None = None) -> ClientStore:
+        """The collection as a store of this schema.
+
+        ``patience``: see `ClientStore`; short until the server has answered once.
+        """
+        return ClientStore(self._client, self.collection, schema, self._patience(patience))
+
+    def _patience(self, asked: float | None) -> float | None:
+        return asked if self._reached else connection.SHORT_PATIENCE
 
     def found(self) -> ClientStore | None:
         """The collection with the schema that it has, or None."""
-        return ClientStore.open(self._client, self.collection)
+        found = ClientStore.open(self._client, self.collection, self._patience(None))
+        self._reached = True
+        return found
 
     def exists(self) -> bool:
         """Whether there is such a collection; see `Home`."""
@@ -77,6 +95,7 @@ class CollectionHome:
 
     def create(self, manifest: Manifest, schema: Schema) -> None:
         """Make the collection; see `Home`."""
+        self._uid = manifest.uid
         with self.writing("index"):
             self.require_vacant(manifest)
             said = {_KEY: said_of(_placeless(manifest))}
@@ -90,13 +109,15 @@ class CollectionHome:
     def load(self) -> Manifest:
         """The manifest, with this machine's roots; see `Home`."""
         said = self.store(Schema(())).metadata()
+        self._reached = True
         if said is None:
             raise IndexFormatError(f"there is no {self.name}; make it with vecloom index or load")
         if _KEY not in said:
             raise IndexFormatError(
                 f"{self.name} was not made by vecloom; make another --collection with vecloom index or load"
             )
-        manifest = manifest_of(said[_KEY], self.name)
+        manifest = _validated(manifest_of(said[_KEY], self.name), self.name)
+        self._uid = manifest.uid
         self._schema = manifest.schema(self._registry)
         roots = self._roots()
         return replace(manifest, sources={name: roots.get(name, "") for name in manifest.sources})
@@ -147,6 +168,15 @@ class CollectionHome:
         """Not known; see `Home`."""
         return None
 
+    def require_alias(self, alias: str) -> None:
+        """Refuse an alias that is the name of a collection.
+
+        Raises:
+            UsageError: it is.
+        """
+        if self.store(Schema(())).is_collection(alias):
+            raise UsageError(f"{alias} is a collection, and no alias; name another --alias")
+
     def point_alias(self, alias: str) -> str | None:
         """Let ``alias`` mean the collection; returns what it meant before."""
         return self.store(self.schema()).point_alias(alias)
@@ -172,7 +202,8 @@ class _Collection:
     @contextmanager
     def open(self, purpose: str) -> Iterator[Store]:
         """The collection with the schema of its manifest."""
-        yield self._home.store(self._home.schema())
+        waited_for = purpose in ("search", "status")
+        yield self._home.store(self._home.schema(), connection.SHORT_PATIENCE if waited_for else None)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -207,3 +238,16 @@ class _Visits:
 def _placeless(manifest: Manifest) -> Manifest:
     """The manifest without roots, which stay on this machine."""
     return replace(manifest, sources=dict.fromkeys(manifest.sources, ""))
+
+
+def _validated(manifest: Manifest, place: str) -> Manifest:
+    """A manifest whose parts are of their types: metadata may be anybody's.
+
+    Raises:
+        IndexFormatError: they are not.
+    """
+    try:
+        return TypeAdapter(Manifest).validate_python(said_of(manifest) | {"models": manifest.models})
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise IndexFormatError(f"the metadata of {place} are wrong: {where}; make it anew") from error

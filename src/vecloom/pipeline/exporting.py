@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,8 +30,6 @@ FormatName: TypeAlias = Literal["jsonl", "parquet", "numpy"]
 
 #: Points read from an index in one visit.
 _VISIT_POINTS = 500
-
-_PART = ".part"
 
 _is_file_name = re.compile(r"\w[\w.-]*").fullmatch
 
@@ -123,9 +122,22 @@ def write_numpy(
             raise UsageError(f"the vector {field.name!r} gives no name of a file; leave it out with --using")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is there already; name a new folder")
-    part = out.with_name(out.name + _PART)
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        count = _write_arrays(points, part, fields, tell)
+        if out.exists():
+            out.rmdir()
+        part.rename(out)
+    except BaseException:
+        shutil.rmtree(part)
+        raise
+    return count
+
+
+def _write_arrays(
+    points: Iterable[Points], part: Path, fields: Sequence[VectorField], tell: Callable[[int], None]
+) -> int:
     count = 0
     with ExitStack() as stack:
         arrays = _Arrays(part, stack)
@@ -142,9 +154,6 @@ def write_numpy(
                 arrays.append_vectors(field.name, batch.vectors[field.name])
             count += len(batch)
             tell(count)
-    if out.exists():
-        out.rmdir()
-    part.rename(out)
     return count
 
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 #: it gets it at once.
 IDLE_SECONDS = 30.0
 
+#: How far a load of a pack is, in the folder of this machine.
+LEDGER = "load.json"
+
 
 class Visits(Protocol):
     """A store as the only writer of an index uses it: for moments."""
@@ -123,6 +126,11 @@ class Home(Protocol):
     def size(self) -> int | None:
         """Bytes on the disk; None where nobody tells."""
         ...
+
+
+def forget_load(home: Home) -> None:
+    """Forget how far a load of a pack is: it sends all of it again."""
+    (home.local / LEDGER).unlink(missing_ok=True)
 
 
 def record(home: Home, **changes: Any) -> None:

@@ -9,6 +9,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from vecloom.engine import take_rows
 from vecloom.errors import IndexMismatchError, PackError, StoreError
 from vecloom.pack.manifest import PackManifest, Shard
 from vecloom.pack.reading import Pack
-from vecloom.pipeline.home import Home, Visits, record
+from vecloom.pipeline.home import LEDGER, Home, Visits, forget_load, record
 from vecloom.pipeline.manifest import Manifest
 from vecloom.pipeline.points import OPERATION_POINTS
 from vecloom.pipeline.report import IndexReport, Listener, Progress
@@ -27,10 +28,11 @@ from vecloom.pipeline.states import remove_states
 from vecloom.stores import Store
 from vecloom.types import Filter, Points, SparseRows, Vectors
 
-_LEDGER = "load.json"
-
 #: Points whose vectors are compared in the end, and how far apart a value may be: float32 of unit length.
 _SAMPLED, _APART = 64, 1e-5
+
+#: Points of a source that are looked at before any is deleted; their ids are drawn as if by lot.
+_LOOKED_AT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ class Loading:
         self._pack = pack
         self._home = home
         self._listener = listener
-        self._ledger = home.local / _LEDGER
+        self._ledger = home.local / LEDGER
         self._id = pack_id(pack.manifest)
         self._report = IndexReport()
 
@@ -107,6 +109,7 @@ class Loading:
         """
         started = time.perf_counter()
         pack, manifest = self._pack.manifest, self._home.load()
+        self._require_same_trees()
         left = tuple(name for name in manifest.unfinished if name not in pack.sources)
         record(self._home, unfinished=(*left, *pack.sources))
         remove_states(self._home.local)  # they know nothing of what comes; the next index run asks the store
@@ -122,13 +125,39 @@ class Loading:
             sent = self._send(visits, 0, keep, Counter())  # somebody has deleted points meanwhile
             stored = self._stored(wanted)
         deleted = self._delete_stale([source for source in wanted if stored[source] > wanted[source]])
-        self._verify(wanted, self._stored(wanted) if deleted else stored)
+        try:
+            self._verify(wanted, self._stored(wanted) if deleted else stored)
+        except StoreError:
+            forget_load(self._home)  # what it says is not so: the next load sends all
+            raise
         visits.finish()
         alone = not keep and self._report.points == pack.points
         record(self._home, unfinished=left, incomplete=() if alone else self._lacking())
-        self._ledger.unlink(missing_ok=True)
+        forget_load(self._home)
         seconds = time.perf_counter() - started
         return LoadReport(pack.points, sent, deleted, seconds, self._report.unsealed)
+
+    def _require_same_trees(self) -> None:
+        """Refuse a pack that would delete most of what the index has of a source.
+
+        That is another tree of the same name, or the same one cut into other chunks.
+
+        Raises:
+            IndexMismatchError: it would.
+        """
+        for source, count in self._stored(dict.fromkeys(self._pack.manifest.sources, 0)).items():
+            if not count:
+                continue
+            with self._home.access.open("load") as store:
+                where = Filter(match={"source": (source,)})
+                sample = [uuid.UUID(one.id).bytes for one in store.scroll(where, (), limit=_LOOKED_AT)]
+            kept = len(self._ids.intersection(sample))
+            if 2 * kept < len(sample):
+                raise IndexMismatchError(
+                    f"{self._home.name} holds {count:,} points of {source}; of {len(sample)} looked at, the "
+                    f"pack has {kept}: another tree, or other chunks. Load it into another index, embed it "
+                    f"with --source OTHER, or first: vecloom index --remove {source}"
+                )
 
     def _lacking(self) -> tuple[str, ...]:
         """Vectors that some points of the index lack."""
@@ -157,6 +186,7 @@ class Loading:
         for numbers in _visited(pack.shards, first):
             with visits.visit() as store:
                 for points in (found for i in numbers for found in self._pack.points(pack.shards[i])):
+                    self._require_sources(points)
                     for batch in _batches(points):
                         _merge(store, batch) if keep else store.upsert(batch)
                     counts.update(payload["source"] for payload in points.payloads)
@@ -165,6 +195,15 @@ class Loading:
                     self._listener(event)
             self._acknowledge(numbers.stop)
         return sent
+
+    def _require_sources(self, points: Points) -> None:
+        """Refuse points of a source that the manifest does not name."""
+        strange = {payload["source"] for payload in points.payloads} - set(self._pack.manifest.sources)
+        if strange:
+            raise PackError(
+                f"{self._pack.files.place} holds points of {min(strange)!r}, which its manifest does not "
+                f"name; do not use it"
+            )
 
     def _counts(self, shards: Sequence[Shard]) -> Counter[str]:
         """Source -> its points in these shards."""
@@ -182,7 +221,7 @@ class Loading:
         """Delete points of these sources that the pack has not: of an earlier state of the trees."""
         if not sources:
             return 0
-        mine = self._ids()
+        mine = self._ids
         stored = records(self._home.access, Filter(match={"source": tuple(sources)}), ())
         stale = [one.id for one in stored if uuid.UUID(one.id).bytes not in mine]
         with self._home.access.open("load") as store:
@@ -191,7 +230,9 @@ class Loading:
             store.finalize()
         return len(stale)
 
+    @cached_property
     def _ids(self) -> frozenset[bytes]:
+        """The ids of the pack."""
         return frozenset(
             uuid.UUID(point).bytes
             for shard in self._pack.manifest.shards

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from vecloom.engine import Engine, spans
-from vecloom.pack.columns import points_of as points_in
 from vecloom.pack.columns import read_tables, table_of
+from vecloom.pack.files import FolderFiles
+from vecloom.pack.reading import Pack
 from vecloom.pack.writing import PackWriter
 from vecloom.pipeline.points import NewPoint
-from vecloom.pipeline.reading import Reader
+from vecloom.pipeline.reading import UNREADABLE, Reader, is_below
 from vecloom.pipeline.report import IndexReport, Listener, Progress
 from vecloom.sources import File, ScanOptions, Skip, digest, read, scan
 from vecloom.types import Points
@@ -78,13 +79,19 @@ class Packing:
         for source in sorted(sources):
             for item in scan(sources[source], options):
                 found = self._looked_at(source, item, expected if same else None)
-                if isinstance(found, _Packed):
+                if isinstance(found, Skip):
+                    self._report.skips.append(found)
+                    while same and expected is not None and _stays(found, source, expected):
+                        expected = next(packed, None)
+                elif isinstance(found, _Packed):
                     expected = next(packed, None)
                 elif found:
                     if same:
+                        packed.close()  # it holds the shard that it reads open
                         self._go_back(expected)
                         same = False
                     self._add(found)
+        packed.close()
         if same and expected is not None:
             self._go_back(expected)
         if self._shard.points:
@@ -94,29 +101,25 @@ class Packing:
 
     def _looked_at(
         self, source: str, item: File | Skip, expected: _Packed | None
-    ) -> list[NewPoint] | _Packed | None:
-        """The points of a file; or the document that is expected, if it is that; None where there is none."""
+    ) -> list[NewPoint] | _Packed | Skip:
+        """The points of a file; or the document that is expected, if it is that; or why there is none."""
         if isinstance(item, Skip):
-            self._report.skips.append(item)
-            return None
+            return item
         self._in_time()
         self._listener(Progress("read", self._report.files, None, "files", source))
         data = read(item)
         if isinstance(data, Skip):
-            self._report.skips.append(data)
-            return None
+            return data
         if expected is not None and expected.key == (source, item.path, digest(data)):
             self._report.files += 1
             self._report.unchanged += 1
             return expected
         points = self._reader.points(source, item, data)
-        if isinstance(points, Skip):
-            self._report.skips.append(points)
-            return None
-        self._report.files += 1
+        if not isinstance(points, Skip):
+            self._report.files += 1
         return points
 
-    def _packed(self) -> Iterator[_Packed]:
+    def _packed(self) -> Generator[_Packed, None, None]:
         """The documents of the pack, in order."""
         manifest = self._writer.manifest
         for number, shard in enumerate(manifest.shards):
@@ -147,15 +150,12 @@ class Packing:
     def _points_of(self, number: int) -> list[NewPoint]:
         """The points of a shard as they were before they were written."""
         shard = self._writer.manifest.shards[number]
-        found: list[NewPoint] = []
-        with (self._writer.folder / shard.name).open("rb") as file:
-            for table in read_tables(file):
-                points = points_in(table, ())
-                found += [
-                    NewPoint(point, payload, payload["header"] + payload["text"])
-                    for point, payload in zip(points.ids, points.payloads, strict=True)
-                ]
-        return found
+        pack = Pack(FolderFiles(self._writer.folder), self._writer.manifest)
+        return [
+            NewPoint(point, payload, payload["header"] + payload["text"])
+            for points in pack.points(shard, ())
+            for point, payload in zip(points.ids, points.payloads, strict=True)
+        ]
 
     def _size_of(self, number: int) -> tuple[int, int]:
         points = self._points_of(number)
@@ -185,3 +185,8 @@ class Packing:
                 shard.write(table_of(found, shard.schema))
         self._number += 1
         self._shard = _Shard()
+
+
+def _stays(skip: Skip, source: str, document: _Packed) -> bool:
+    """Whether a skip says nothing about what a packed document holds, so that it stays as it is packed."""
+    return skip.reason in UNREADABLE and document.key[0] == source and is_below(document.key[1], [skip.path])

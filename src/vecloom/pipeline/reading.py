@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vecloom.chunking import Chunker
 from vecloom.pipeline.points import NewPoint, points_of
 from vecloom.pipeline.report import IndexReport
 from vecloom.sources import Extractor, File, Skip, decode, lost_parts
+
+#: Reasons that say nothing about the content: what is stored of such a file stays.
+UNREADABLE = frozenset({"missing extra", "permission", "unreadable"})
+
+
+def is_below(path: str, kept: Sequence[str]) -> bool:
+    """Whether a path is one of ``kept`` or lies in a folder of them (those end with a slash)."""
+    return any(path == item or (item.endswith("/") and path.startswith(item)) for item in kept)
 
 
 @dataclass(frozen=True, slots=True)

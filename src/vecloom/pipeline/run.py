@@ -13,7 +13,7 @@ from vecloom.chunking import CHUNKER_VERSION, Chunker
 from vecloom.encoders.load import Pass, groups_of
 from vecloom.engine import Engine
 from vecloom.pipeline.filling import Filling, window_size
-from vecloom.pipeline.home import Home, record
+from vecloom.pipeline.home import Home, forget_load, record
 from vecloom.pipeline.manifest import Manifest
 from vecloom.pipeline.reading import Reader
 from vecloom.pipeline.report import IndexReport, Listener, Whole
@@ -52,6 +52,7 @@ class Run:
         later = [one for one in self.passes if not set(one.names) <= set(self.instant)]
         slow = tuple(name for one in later for name in one.names)
         self.home.tidy()
+        forget_load(self.home)
         manifest = self.home.load()
         known = {**manifest.sources, **{name: str(root) for name, root in sources.items()}}
         unfinished = dict.fromkeys((*manifest.unfinished, *sources))
@@ -109,6 +110,7 @@ def remove_source(home: Home, source: str) -> int:
     """Delete a source's points and forget it; returns how many points there were."""
     where = Filter(match={"source": (source,)})
     manifest = home.load()
+    forget_load(home)
     with closing(FileStates(home.local, manifest.uid)) as states:
         states.doubt(source)
         with home.access.open("remove") as store:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from vecloom.engine import Engine, take_rows
 from vecloom.pipeline.home import Visits
 from vecloom.pipeline.points import OPERATION_POINTS, NewPoint
-from vecloom.pipeline.reading import Reader
+from vecloom.pipeline.reading import UNREADABLE, Reader, is_below
 from vecloom.pipeline.report import IndexReport, Listener, Progress
 from vecloom.pipeline.reuse import vectors_of_equal_texts
 from vecloom.pipeline.states import FileStates
@@ -23,9 +23,6 @@ T = TypeVar("T")
 #: A window is stored once it has this many chunks or bytes of text: some hundredths of a second of the shard.
 WINDOW_CHUNKS = 4000
 WINDOW_BYTES = 8 << 20
-
-#: Reasons that say nothing about the content: what is stored of such a file stays.
-_UNREADABLE = frozenset({"missing extra", "permission", "unreadable"})
 
 
 @dataclass(slots=True)
@@ -97,12 +94,12 @@ class Storing:
                 window = _Window()
         if window.files:
             self._store(source, window, known)
-        gone = [path for path in known if path not in seen and not _below(path, kept)]
+        gone = [path for path in known if path not in seen and not is_below(path, kept)]
         self._delete_files(source, gone)
 
     def _skip(self, skip: Skip, kept: list[str]) -> None:
         self._report.skips.append(skip)
-        if skip.reason in _UNREADABLE:
+        if skip.reason in UNREADABLE:
             kept.append(skip.path)
 
     def _look_at(
@@ -159,11 +156,6 @@ class Storing:
                 store.delete(where=where)
             self._states.commit(source, (), gone=batch)
         self._report.gone += len(paths)
-
-
-def _below(path: str, kept: Sequence[str]) -> bool:
-    """Whether a path is one of ``kept`` or lies in a folder of them (those end with a slash)."""
-    return any(path == item or (item.endswith("/") and path.startswith(item)) for item in kept)
 
 
 def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from qdrant_client import QdrantClient, models
 
 from vecloom.errors import StoreError
-from vecloom.stores import INDEXED_KEYS, client_terms
+from vecloom.stores import INDEXED_KEYS, client_terms, connection
 from vecloom.stores.connection import NoCollectionError, TooLargeError, asked
 from vecloom.stores.shared import grown, missing_point, pages
 from vecloom.stores.validate import check_ids, check_payloads, checked_leg, checked_points, checked_vectors
@@ -28,6 +28,9 @@ T = TypeVar("T")
 #: Seconds between two looks at whether a server has built its graphs.
 _LOOK = 0.5
 
+#: Kilobytes from which on a server builds a graph, where it does not say.
+_THRESHOLD = 20_000
+
 #: Key of a collection's metadata that holds what a bulk load must restore.
 _BULK = "vecloom_bulk"
 
@@ -40,11 +43,17 @@ class ClientStore:
     connection) is sent again: every write may be done twice.
     """
 
-    def __init__(self, client: QdrantClient, collection: str, schema: Schema) -> None:
-        """Use a collection that is there; `create` makes one, `open` finds its schema."""
+    def __init__(
+        self, client: QdrantClient, collection: str, schema: Schema, patience: float | None = None
+    ) -> None:
+        """Use a collection that is there; `create` makes one, `open` finds its schema.
+
+        ``patience``: seconds for which what fails for the moment is sent again (`connection.PATIENCE`).
+        """
         self.schema = schema
         self.collection = collection
         self._client: QdrantClient | None = client
+        self._patience = connection.PATIENCE if patience is None else patience
 
     @classmethod
     def create(
@@ -61,18 +70,24 @@ class ClientStore:
         """
         store = cls(client, collection, schema)
         made = client_terms.settings_of(schema)
-        store._call(client.create_collection, metadata=dict(metadata) if metadata else None, **made)
+        given = dict(metadata) if metadata else None
+        try:
+            store._call(client.create_collection, metadata=given, **made)
+        except StoreError:
+            # The answer to a first try may have been lost.
+            if given is None or store.metadata() != given:
+                raise
         store.make_ready()
         return store
 
     @classmethod
-    def open(cls, client: QdrantClient, collection: str) -> ClientStore | None:
+    def open(cls, client: QdrantClient, collection: str, patience: float | None = None) -> ClientStore | None:
         """The collection with the schema that it has; None where there is none of that name.
 
         Raises:
             StoreError: the server does not answer, or the collection has no named vectors compared by cosine.
         """
-        store = cls(client, collection, Schema(()))
+        store = cls(client, collection, Schema(()), patience)
         info = store.info()
         if info is None:
             return None
@@ -106,6 +121,10 @@ class ClientStore:
         """Set keys of the collection's metadata; the others stay."""
         self._call(self._opened().update_collection, metadata=values)
 
+    def is_collection(self, name: str) -> bool:
+        """Whether the server has a collection, and no alias, of this name."""
+        return name in {one.name for one in self._ask(self._opened().get_collections).collections}
+
     def point_alias(self, alias: str) -> str | None:
         """Let ``alias`` mean this collection, in one step; returns what it meant before.
 
@@ -131,7 +150,7 @@ class ClientStore:
         if info.points_count:
             return
         if not (info.config.metadata or {}).get(_BULK):
-            threshold = info.config.optimizer_config.indexing_threshold
+            threshold = info.config.optimizer_config.indexing_threshold or _THRESHOLD
             self.set_metadata(**{_BULK: {"indexing_threshold": threshold}})
         self._set_threshold(0)
 
@@ -148,6 +167,8 @@ class ClientStore:
         while (found := self._call(self._opened().get_collection)).status != models.CollectionStatus.GREEN:
             if found.status == models.CollectionStatus.RED:
                 raise StoreError(f"{self.collection}: the optimizer failed: {found.optimizer_status}")
+            if found.status == models.CollectionStatus.GREY:  # restarted: it waits for an update
+                self._set_threshold(former["indexing_threshold"])
             tell()
             time.sleep(_LOOK)
         self.set_metadata(**{_BULK: None})
@@ -215,7 +236,8 @@ class ClientStore:
         self, sizes: NDArray[np.int64], built: Callable[[range], list[T]], post: Callable[[list[T]], None]
     ) -> None:
         """Send points of these sizes in requests, each built while the one before it is under way."""
-        with ThreadPoolExecutor(1, "vecloom-send") as sender:
+        sender = ThreadPoolExecutor(1, "vecloom-send")
+        try:
             sent: Future[None] | None = None
             for chosen in client_terms.requests(sizes):
                 batch = built(chosen)
@@ -224,6 +246,8 @@ class ClientStore:
                 sent = sender.submit(self._post, chosen, batch, built, post)
             if sent is not None:
                 sent.result()
+        finally:
+            sender.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for a server
 
     def _post(
         self,
@@ -348,7 +372,7 @@ class ClientStore:
         return self._ask(function, collection_name=self.collection, **arguments)
 
     def _ask(self, function: Callable[..., T], **arguments: Any) -> T:
-        return asked(self.collection, function, **arguments)
+        return asked(self.collection, function, self._patience, **arguments)
 
     def _require(self, ids: Sequence[str]) -> None:
         there = {record.id for record in self.get(ids, ())}

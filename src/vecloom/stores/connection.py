@@ -16,7 +16,7 @@ from vecloom.errors import MissingExtraError, StoreError, UsageError
 try:
     import grpc
     from qdrant_client import QdrantClient
-    from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+    from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
     from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 except ImportError as error:
     raise MissingExtraError("a Qdrant server", "server") from error
@@ -26,6 +26,9 @@ T = TypeVar("T")
 #: Seconds that one request may take, and for which one that fails is sent again.
 TIMEOUT = 60
 PATIENCE = 120.0
+
+#: The same for a server that has not answered yet, and where somebody waits for the answer.
+SHORT_PATIENCE = 5.0
 
 #: Seconds between two tries, at first and at most.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 10.0
@@ -52,7 +55,11 @@ def connect(url: str, api_key: str | None = None) -> QdrantClient:
     Raises:
         UsageError: no host, or a key that would go over plain http to another machine.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise UsageError(f"{url.rpartition('@')[2]!r} is no URL ({error}); give http://HOST:6333") from None
     if not parts.hostname:
         raise UsageError(f"{shown(url)} names no host; give http://HOST:6333")
     if parts.username or parts.password or parts.query:
@@ -76,8 +83,8 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path.rstrip('/')}"
 
 
-def asked(where: str, function: Callable[..., T], **arguments: Any) -> T:
-    """Call the client; what fails for the moment is tried again, for `PATIENCE` seconds.
+def asked(where: str, function: Callable[..., T], patience: float, **arguments: Any) -> T:
+    """Call the client; what fails for the moment is tried again, for ``patience`` seconds.
 
     Only for what may be done twice. The client's two modes raise ValueError (local) and its own (server).
 
@@ -86,12 +93,12 @@ def asked(where: str, function: Callable[..., T], **arguments: Any) -> T:
         TooLargeError: the server takes no request of this size.
         StoreError: it refuses, or it did not answer in all that time.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     pause = _FIRST_PAUSE
     while True:
         try:
             return function(**arguments)
-        except (ResponseHandlingException, UnexpectedResponse, ResourceExhaustedResponse) as error:
+        except (ResponseHandlingException, UnexpectedResponse, QdrantException) as error:
             wait, said, cause = _pause_asked(error), _said(error), error
         except grpc.RpcError as error:
             wait, said, cause = _grpc_pause(error), _grpc_said(error), error
@@ -103,7 +110,7 @@ def asked(where: str, function: Callable[..., T], **arguments: Any) -> T:
         now = time.monotonic()
         if now >= deadline:
             raise StoreError(
-                f"{where}: {said}, for {PATIENCE:.0f} s; see to the server, then run again"
+                f"{where}: {said}, for {patience:.0f} s; see to the server, then run again"
             ) from cause
         time.sleep(min(max(wait, pause), deadline - now))
         pause = min(2 * pause, _LONGEST_PAUSE)
@@ -114,8 +121,13 @@ def _pause_asked(error: Exception) -> float | None:
     if isinstance(error, ResourceExhaustedResponse):
         return float(error.retry_after_s)
     if isinstance(error, UnexpectedResponse):
-        return 0.0 if error.status_code in _TRY_AGAIN else None
-    return 0.0
+        return _retry_after(error) if error.status_code in _TRY_AGAIN else None
+    return 0.0  # no answer, or a busy server whose date the client does not read
+
+
+def _retry_after(error: UnexpectedResponse) -> float:
+    said = str(error.headers.get("Retry-After", ""))
+    return float(said) if said.isdecimal() else 0.0
 
 
 def _refusal(error: Exception) -> type[StoreError]:
