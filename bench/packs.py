@@ -160,7 +160,7 @@ def _row(name: str, points: int, whole: _Run, times: Sequence[float], afterwards
         f"{points:,}",
         f"{whole.seconds:,.0f}",
         f"{whole.early / 1e6:,.0f}",
-        f"{whole.late / 1e6:,.0f} ({whole.late / whole.early:.2f}x)",
+        f"{whole.late / 1e6:,.0f} ({whole.late / max(1, whole.early):.2f}x)",
         str(len(times) - 1),
         f"{sum(times):,.0f}",
         afterwards,
@@ -209,6 +209,7 @@ def _whole(home: Path, command: Sequence[str | Path], place: Path) -> _Run:
             time.sleep(0.05)
     if child.returncode:
         raise RuntimeError(f"{command[0]} ended with {child.returncode}")
+    seen = seen or [0]  # it was over before it told how far it is
     return _Run(time.perf_counter() - started, seen[0], max(seen[-10:]))
 
 
