@@ -248,7 +248,7 @@ def export(
         with home.access.open("export") as store:
             total, name = store.count(), home.name
         chosen = _chosen(fields, using, config)
-        points = exporting.points_of_index(home, [field.name for field in chosen])
+        points = exporting.points_of_index(home, chosen)
 
     def tell(done: int) -> None:
         listener(Progress("export", done, total, "chunks", name))

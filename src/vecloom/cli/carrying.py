@@ -18,6 +18,7 @@ from vecloom.cli.options import (
     TokensOption,
     names_of,
     place_named,
+    where_of,
 )
 
 
@@ -138,8 +139,7 @@ def load(
     say(f"{report.points:,} chunks ({report.sent:,} sent now{deleted}), {duration(report.seconds)}, verified")
     if report.unsealed:
         say(f"  no graph was built, searches take longer: {report.unsealed}")
-    where = f" --collection {collection or alias}" if collection or alias else ""
-    say(f'index: {place}; ask it with: vecloom search "..." --index {place}{where}')
+    say(f'index: {place}; ask it with: vecloom search "..."{where_of(place, alias or collection)}')
 
 
 def export(

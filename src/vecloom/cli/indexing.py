@@ -21,6 +21,7 @@ from vecloom.cli.options import (
     names_of,
     open_index,
     place_named,
+    where_of,
 )
 
 #: How far an index run stands back (0 to 19) behind what people wait for, searches beside it above all.
@@ -110,7 +111,7 @@ def index(
             with Index.prepare(place, asked, collection=collection, config=config, notice=say) as prepared:
                 report = prepared.add(*(paths or ()), source=source, listener=listener)
     tell_report(report, verbose=verbose)
-    say(f'index: {place}; ask it with: vecloom search "..."')
+    say(f'index: {place}; ask it with: vecloom search "..."{where_of(index, collection)}')
     if strict and report.problems:
         raise typer.Exit(1)
 

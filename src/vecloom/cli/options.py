@@ -106,6 +106,12 @@ def place_named(index: str | None, collection: str | None, config: Config) -> st
     return index
 
 
+def where_of(index: str | None, collection: str | None) -> str:
+    """The options that name an index as these did, for a command to be shown."""
+    named = f" --index {index}" if index else ""
+    return f"{named} --collection {collection}" if collection else named
+
+
 def open_index(index: str | None, collection: str | None, device: str = "auto") -> Index:
     """The index that the options name, or the one meant without them; ``device`` encodes its queries."""
     from vecloom.cli.output import say

@@ -28,8 +28,8 @@ except ImportError as error:
 
 FormatName: TypeAlias = Literal["jsonl", "parquet", "numpy"]
 
-#: Points read from an index in one visit.
-_VISIT_POINTS = 500
+#: Points read from an index in one visit; fewer where each has a matrix.
+_VISIT_POINTS, _MATRIX_POINTS = 500, 20
 
 _is_file_name = re.compile(r"\w[\w.-]*").fullmatch
 
@@ -40,17 +40,19 @@ def points_of_pack(pack: Pack, names: Sequence[str]) -> Iterator[Points]:
         yield from pack.points(shard, names)
 
 
-def points_of_index(home: Home, names: Sequence[str]) -> Iterator[Points]:
-    """The points of an index with those vectors of ``names`` that they have, in the order of their ids.
+def points_of_index(home: Home, fields: Sequence[VectorField]) -> Iterator[Points]:
+    """The points of an index with those vectors of ``fields`` that they have, in the order of their ids.
 
     Those of one batch have the same vectors.
     """
+    names = [field.name for field in fields]
+    size = _MATRIX_POINTS if any(field.kind == "multivector" for field in fields) else _VISIT_POINTS
     after: str | None = None
     while True:
         with home.access.open("export") as store:
-            page = list(store.scroll(None, None, names, after, _VISIT_POINTS))
+            page = list(store.scroll(None, None, names, after, size))
         yield from _alike(page, names)
-        if len(page) < _VISIT_POINTS:
+        if len(page) < size:
             return
         after = page[-1].id
 
