@@ -497,7 +497,7 @@ def main() -> None:
         folder = Path(place)
         for part in parts:
             if part == "rates":
-                table = rates(folder, 200_000 if chosen.small else RATED, 3)
+                table = rates(folder, 200_000 if chosen.small else RATED, 1 if chosen.small else 5)
             else:
                 table = large(
                     folder, 500 if chosen.small else chosen.chunks, 3 if chosen.small else chosen.kills

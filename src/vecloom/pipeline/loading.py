@@ -23,13 +23,16 @@ from vecloom.pipeline.home import LEDGER, Home, Visits, forget_load, record
 from vecloom.pipeline.manifest import Manifest
 from vecloom.pipeline.points import OPERATION_POINTS
 from vecloom.pipeline.report import IndexReport, Listener, Progress
-from vecloom.pipeline.shards import VISIT_POINTS, records
+from vecloom.pipeline.shards import records
 from vecloom.pipeline.states import remove_states
 from vecloom.stores import Store
 from vecloom.types import Filter, Points, SparseRows, Vectors
 
 #: Points whose vectors are compared in the end, and how far apart a value may be: float32 of unit length.
 _SAMPLED, _APART = 64, 1e-5
+
+#: Points sent in one visit to the store, and acknowledged together: what a kill can cost.
+VISIT_POINTS = 8000
 
 #: Points of a source that are looked at before any is deleted; their ids are drawn as if by lot.
 _LOOKED_AT = 1000

@@ -82,7 +82,9 @@ def check_payloads(ids: Sequence[str], payloads: Sequence[Mapping[str, Any]]) ->
         for key, value in payload.items():
             if key not in good and isinstance(key, str) and _is_json(key):
                 good.add(key)
-            if key not in good or not ((type(value) is str and value.isascii()) or _is_json(value)):
+            kind = type(value)
+            plain = (kind is str and value.isascii()) or (kind is int and value in _INTEGERS)
+            if key not in good or not (plain or _is_json(value)):
                 raise StoreError(
                     f"the payload of {point} holds {key!r}: {value!r:.80}, which is not JSON; "
                     f"give text, numbers, booleans, None, lists or dicts of them"
