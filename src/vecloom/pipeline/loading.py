@@ -31,6 +31,9 @@ from vecloom.types import Filter, Points, SparseRows, Vectors
 #: Points whose vectors are compared in the end, and how far apart a value may be: float32 of unit length.
 _SAMPLED, _APART = 64, 1e-5
 
+#: Shards that they are of.
+_SHARDS = 4
+
 #: Points sent in one visit to the store, and acknowledged together: what a kill can cost.
 VISIT_POINTS = 8000
 
@@ -302,9 +305,9 @@ def _merge(store: Store, points: Points) -> None:
 def _sample(shards: Sequence[Shard]) -> Iterator[tuple[Shard, int]]:
     """Some shards, evenly spread, and how many points of each are looked at."""
     filled = [shard for shard in shards if shard.points]
-    step = max(1, len(filled) // 8)
+    step = -(-len(filled) // _SHARDS) or 1
     for shard in filled[::step]:
-        yield shard, min(shard.points, _SAMPLED // 8)
+        yield shard, min(shard.points, _SAMPLED // _SHARDS)
 
 
 def _alike(stored: Any, column: Vectors, i: int) -> bool:

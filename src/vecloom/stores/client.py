@@ -188,7 +188,7 @@ class ClientStore:
 
     def upsert(self, points: Points) -> None:
         """Write whole points; see `vecloom.stores.Store`."""
-        points = checked_points(self.schema, points)
+        points, _ = checked_points(self.schema, points)
 
         def built(chosen: range) -> list[models.PointStruct]:
             return [

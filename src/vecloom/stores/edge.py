@@ -114,9 +114,9 @@ class EdgeStore:
 
     def upsert(self, points: Points) -> None:
         """Write whole points; see `vecloom.stores.Store`."""
-        points = checked_points(self.schema, points)
+        points, characters = checked_points(self.schema, points)
         if points.ids:
-            size = _vector_bytes(points.vectors) + sum(map(_payload_bytes, points.payloads))
+            size = _vector_bytes(points.vectors) + characters
             self._update(edge_terms.upserted(points), len(points), size)
 
     def update_vectors(self, ids: Sequence[str], vectors: Mapping[str, Vectors]) -> None:
@@ -129,10 +129,10 @@ class EdgeStore:
     def update_payloads(self, ids: Sequence[str], payloads: Sequence[Mapping[str, Any]]) -> None:
         """Merge payload keys of existing points, one log record a point; see `vecloom.stores.Store`."""
         check_ids(ids)
-        check_payloads(ids, payloads)
+        characters = check_payloads(ids, payloads)
         if ids:
             self._require(ids)
-            require_room(self.path, _SPREAD * sum(map(_payload_bytes, payloads)) + self._reserve)
+            require_room(self.path, _SPREAD * characters + self._reserve)
         for point, payload in zip(ids, payloads, strict=True):
             self._apply(engine.UpdateOperation.set_payload([point], dict(payload)), 1)
 
@@ -297,10 +297,6 @@ def _missing_vectors(path: Path, schema: Schema) -> list[VectorField]:
 
 def _selected(fields: Sequence[str] | None) -> Any:
     return True if fields is None else (list(fields) or False)
-
-
-def _payload_bytes(payload: Mapping[str, Any]) -> int:
-    return sum([len(value) for value in payload.values() if type(value) is str])
 
 
 def _vector_bytes(vectors: Mapping[str, Vectors]) -> int:

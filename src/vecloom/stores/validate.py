@@ -28,8 +28,8 @@ _INTEGERS = range(-(2**63), 2**63)
 _is_uuid = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 
 
-def checked_points(schema: Schema, points: Points) -> Points:
-    """The points with arrays of the exact types that engines take.
+def checked_points(schema: Schema, points: Points) -> tuple[Points, int]:
+    """The points with arrays of the exact types that engines take, and how many characters payloads have.
 
     Raises:
         StoreError: ids that are no UUIDs or come twice, payloads that are not JSON, unequal columns.
@@ -38,8 +38,8 @@ def checked_points(schema: Schema, points: Points) -> Points:
     if len(points.payloads) != len(points.ids):
         raise StoreError(f"{len(points.ids)} ids came with {len(points.payloads)} payloads; give one each")
     vectors = checked_vectors(schema, points.ids, points.vectors)
-    check_payloads(points.ids, points.payloads)
-    return Points(points.ids, points.payloads, vectors)
+    size = check_payloads(points.ids, points.payloads)
+    return Points(points.ids, points.payloads, vectors), size
 
 
 def checked_vectors(schema: Schema, ids: Sequence[str], vectors: Mapping[str, Vectors]) -> dict[str, Vectors]:
@@ -73,22 +73,32 @@ def check_ids(ids: Sequence[str]) -> None:
         raise StoreError(f"the id {twice} comes twice in one write; write it once")
 
 
-def check_payloads(ids: Sequence[str], payloads: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse payloads that JSON cannot carry: other types, NaN, lone surrogates, integers beyond 64 bits."""
+def check_payloads(ids: Sequence[str], payloads: Sequence[Mapping[str, Any]]) -> int:
+    """Refuse payloads that JSON cannot carry: other types, NaN, lone surrogates, integers beyond 64 bits.
+
+    Returns how many characters their texts have, about.
+    """
     if len(payloads) != len(ids):
         raise StoreError(f"{len(ids)} ids came with {len(payloads)} payloads; give one each")
     good: set[object] = set()  # keys come again and again
+    size = 0
     for point, payload in zip(ids, payloads, strict=True):
         for key, value in payload.items():
-            if key not in good and isinstance(key, str) and _is_json(key):
-                good.add(key)
-            kind = type(value)
-            plain = (kind is str and value.isascii()) or (kind is int and value in _INTEGERS)
-            if key not in good or not (plain or _is_json(value)):
+            if key in good:
+                kind = type(value)
+                if kind is str and value.isascii():
+                    size += len(value)
+                    continue
+                if kind is int and value in _INTEGERS:
+                    continue
+            if not (isinstance(key, str) and _is_json(key) and _is_json(value)):
                 raise StoreError(
                     f"the payload of {point} holds {key!r}: {value!r:.80}, which is not JSON; "
                     f"give text, numbers, booleans, None, lists or dicts of them"
                 )
+            good.add(key)
+            size += len(value) if isinstance(value, str) else 0
+    return size
 
 
 def checked_leg(schema: Schema, leg: Leg) -> Leg:
