@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -349,6 +350,56 @@ def test_what_fails_for_the_moment_is_sent_again(
     carry.load(pack, url, collection="docs", config=config)
     assert differing(server) == []
     assert [one.fault for one in server.requests() if one.fault] == [kind] * 4
+
+
+def test_a_server_that_says_when_is_not_asked_before(
+    url: str, server: Standin, pack: Path, config: Config
+) -> None:
+    server.fault("503", method="PUT", path="/points", retry_after=1)
+    started = time.monotonic()
+    carry.load(pack, url, collection="docs", config=config)
+    assert time.monotonic() - started > 1.0
+
+
+def test_a_server_that_was_never_there_is_said_soon(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "PATIENCE", 60.0)
+    monkeypatch.setattr(connection, "SHORT_PATIENCE", 0.3)
+    started = time.monotonic()
+    with pytest.raises(StoreError, match="see to the server, then run again"):
+        Index.open("http://127.0.0.1:9", config=config)
+    assert time.monotonic() - started < 30.0
+
+
+@pytest.mark.parametrize("url", ["http://host:99999", "http://host:abc", "http://[::1", "http://"])
+def test_what_is_no_url_is_one_line(config: Config, url: str) -> None:
+    with pytest.raises(UsageError, match="give http://HOST:6333"):
+        Index.open(url, config=config)
+
+
+def test_a_collection_whose_creation_was_not_answered_is_ours(
+    url: str, server: Standin, pack: Path, config: Config
+) -> None:
+    server.fault("unanswered", method="PUT", path="^/collections/docs$")
+    assert carry.load(pack, url, collection="docs", config=config).points
+    assert len(server.requests(method="PUT", path="^/collections/docs$")) == 2
+
+
+def test_metadata_of_other_types_are_refused(url: str, server: Standin, pack: Path, config: Config) -> None:
+    carry.load(pack, url, collection="docs", config=config)
+    said = server.client().get_collection("docs").config.metadata or {}
+    server.client().update_collection("docs", metadata={"vecloom": {**said["vecloom"], "profile": "zzz"}})
+    with pytest.raises(IndexFormatError, match="profile"):
+        Index.open(url, collection="docs", config=config)
+
+
+def test_an_alias_that_is_a_collection_is_refused_before_anything_is_sent(
+    url: str, server: Standin, pack: Path, config: Config
+) -> None:
+    carry.load(pack, url, collection="docs", config=config)
+    server.forget()
+    with pytest.raises(UsageError, match="docs is a collection, and no alias"):
+        carry.load(pack, url, alias="docs", config=config)
+    assert not server.requests(method="PUT")
 
 
 def test_a_request_that_is_too_large_is_sent_in_halves(

@@ -52,10 +52,10 @@ class CollectionHome:
         Raises:
             UsageError: the URL names no host, or a key would go over plain http.
         """
+        self._client = client or connect(url, config.api_key)
         self.collection = collection
         self.name = f"{shown(url)}/collections/{collection}"
         self._registry = config.registry()
-        self._client = client or connect(url, config.api_key)
         self._schema: Schema | None = None
         self._places = config.data_dir / "collections"
         self._uid: str | None = None

@@ -5,6 +5,7 @@ Importing this module loads qdrant-client (some 750 ms): import it where a colle
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -70,7 +71,7 @@ class ClientStore:
         """
         store = cls(client, collection, schema)
         made = client_terms.settings_of(schema)
-        given = dict(metadata) if metadata else None
+        given = json.loads(json.dumps(metadata)) if metadata else None  # as it comes back
         try:
             store._call(client.create_collection, metadata=given, **made)
         except StoreError:
