@@ -361,12 +361,15 @@ def test_a_server_that_says_when_is_not_asked_before(
     assert time.monotonic() - started > 1.0
 
 
-def test_a_server_that_was_never_there_is_said_soon(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_a_server_that_was_never_there_is_said_soon(
+    config: Config, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
     monkeypatch.setattr(connection, "PATIENCE", 60.0)
     monkeypatch.setattr(connection, "SHORT_PATIENCE", 0.3)
     started = time.monotonic()
     with pytest.raises(StoreError, match="see to the server, then run again"):
-        Index.open("http://127.0.0.1:9", config=config)
+        Index.open(f"{scheme}://127.0.0.1:9", config=config)
     assert time.monotonic() - started < 30.0
 
 
