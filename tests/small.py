@@ -9,7 +9,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -45,6 +46,20 @@ def start_small(
     child = context.Process(target=_run, args=(dict(environ), dict(limits), [*map(str, arguments)]))
     child.start()
     return child
+
+
+def kill_after(
+    child: BaseProcess, begun: Callable[[], bool], moment: float | None
+) -> tuple[int | None, float]:
+    """Kill a process so long after it has ``begun`` (None: let it end): its exit code and the seconds."""
+    while child.is_alive() and not begun():
+        time.sleep(0.001)
+    started = time.monotonic()
+    if moment is not None:
+        time.sleep(moment)
+        child.kill()
+    child.join(timeout=120)
+    return child.exitcode, time.monotonic() - started
 
 
 def _run(environ: dict[str, str], limits: dict[str, float], arguments: list[str]) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from changing_tree import ChangingTree
 from commands import Commands, quick_folder
-from small import start_small
+from small import kill_after, start_small
 from stored import contents, differences, fresh
 from vecloom.cli import run
 from vecloom.config import Config
@@ -119,14 +119,7 @@ class Rounds:
                 child.communicate(timeout=60)
             return child.returncode, time.monotonic() - started
         forked = start_small(self.environ, way.limits, arguments)
-        while forked.is_alive() and not ((self.folder / "writer.json").exists() and begun()):
-            time.sleep(0.001)
-        started = time.monotonic()
-        if moment is not None:
-            time.sleep(moment)
-            forked.kill()
-        forked.join(timeout=60)
-        return forked.exitcode, time.monotonic() - started
+        return kill_after(forked, lambda: (self.folder / "writer.json").exists() and begun(), moment)
 
     def interrupt(self, way: Way, moment: float) -> tuple[int, str]:
         """Press Ctrl-C after ``moment`` seconds; the exit code and what the command said."""

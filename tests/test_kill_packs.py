@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 
 from changing_tree import ChangingTree
 from commands import Commands, quick_folder
-from small import start_small
+from small import kill_after, start_small
 from stored import Contents, contents, differences
 from vecloom import carry
 from vecloom.config import Config
@@ -59,15 +58,41 @@ class Killed:
         self, arguments: Sequence[str | Path], begun: Callable[[], bool], moment: float | None
     ) -> tuple[int | None, float]:
         """Run a command, and kill it so long after it has begun: its exit code, and how long it took."""
-        child = start_small(self._environ, self._limits, arguments)
-        while child.is_alive() and not begun():
-            time.sleep(0.001)
-        started = time.monotonic()
-        if moment is not None:
-            time.sleep(moment)
-            child.kill()
-        child.join(timeout=120)
-        return child.exitcode, time.monotonic() - started
+        return kill_after(start_small(self._environ, self._limits, arguments), begun, moment)
+
+    def again_and_again(
+        self,
+        arguments: Sequence[str | Path],
+        begun: Callable[[], bool],
+        made: Path,
+        prepare: Callable[[], object],
+        reached: Callable[[], str],
+        check: Callable[[], object],
+    ) -> Counter[str]:
+        """Kill a command that makes ``made`` at random moments, let it end, and check; `KILLS` times in all.
+
+        ``prepare`` comes before each round; half of them begin from nothing. Returns what ``reached`` said.
+        """
+        prepare()
+        assert self.run(arguments, begun, None)[0] == 0  # what forks the others is imported once
+        shutil.rmtree(made)
+        took = self.run(arguments, begun, None)[1]
+        seen: Counter[str] = Counter()
+        while seen.total() < KILLS:
+            prepare()
+            if self.rng.random() < 0.5:
+                shutil.rmtree(made, ignore_errors=True)
+            for _ in range(self.rng.choice((1, 1, 3))):
+                moment = took * self.rng.random()
+                while (code := self.run(arguments, begun, moment)[0]) != -signal.SIGKILL:
+                    assert code == 0
+                    shutil.rmtree(made)
+                    moment *= 0.8
+                seen[reached()] += 1
+            assert self.run(arguments, begun, None)[0] == 0
+            check()
+        sys.stdout.write(f"seed {SEED}, killed while {dict(seen)}, {took:.2f} s a whole run\n")
+        return seen
 
 
 @pytest.fixture
@@ -107,27 +132,12 @@ def test_kills_of_an_embed_run_end_in_the_bytes_of_a_clean_one(killed: Killed) -
     def begun() -> bool:
         return (pack / "writer.json").exists()
 
-    tree.change()
-    assert killed.run(arguments, begun, None)[0] == 0  # what forks the others is imported once
-    shutil.rmtree(pack)
-    took = killed.run(arguments, begun, None)[1]
-    seen: Counter[str] = Counter()
-    while seen.total() < KILLS:
-        tree.change()
-        if rng.random() < 0.5:
-            shutil.rmtree(pack, ignore_errors=True)
-        for _ in range(rng.choice((1, 1, 3))):
-            moment = took * rng.random()
-            while (code := killed.run(arguments, begun, moment)[0]) != -signal.SIGKILL:
-                assert code == 0
-                shutil.rmtree(pack)
-                moment *= 0.8
-            seen[reached(pack)] += 1
-        assert killed.run(arguments, begun, None)[0] == 0
+    def check() -> None:
         shutil.rmtree(clean, ignore_errors=True)
         assert killed.run(["embed", place / "tree", "--out", clean], clean.exists, None)[0] == 0
-        assert files(pack) == files(clean), f"seed {SEED}, {dict(seen)}"
-    sys.stdout.write(f"seed {SEED}, killed while {dict(seen)}, {took:.2f} s a whole run\n")
+        assert files(pack) == files(clean), f"seed {SEED}"
+
+    seen = killed.again_and_again(arguments, begun, pack, tree.change, lambda: reached(pack), check)
     assert {"reading", "encoding"} <= set(seen)
 
 
@@ -147,29 +157,16 @@ def test_kills_of_a_load_end_in_what_a_clean_one_stores(killed: Killed, tiny_con
     def begun() -> bool:
         return (index / rng.choice(("writer.json", "load.json"))).exists()
 
-    tree.change()
-    carry.embed(pack, place / "tree", config=tiny_config)
-    assert killed.run(arguments, begun, None)[0] == 0
-    shutil.rmtree(index)
-    took = killed.run(arguments, begun, None)[1]
-    seen: Counter[str] = Counter()
-    while seen.total() < KILLS:
+    def prepare() -> None:
         tree.change()
         carry.embed(pack, place / "tree", config=tiny_config)
-        if rng.random() < 0.5:
-            shutil.rmtree(index, ignore_errors=True)
-        for _ in range(rng.choice((1, 1, 3))):
-            moment = took * rng.random()
-            while (code := killed.run(arguments, begun, moment)[0]) != -signal.SIGKILL:
-                assert code == 0
-                shutil.rmtree(index)
-                moment *= 0.8
-            seen[how_far(index)] += 1
-        assert killed.run(arguments, begun, None)[0] == 0
+
+    def check() -> None:
         shutil.rmtree(clean, ignore_errors=True)
         carry.load(pack, clean, config=tiny_config)
         assert differences(stored(index, tiny_config), stored(clean, tiny_config)) == [], f"seed {SEED}"
-    sys.stdout.write(f"seed {SEED}, killed while {dict(seen)}, {took:.2f} s a whole load\n")
+
+    seen = killed.again_and_again(arguments, begun, index, prepare, lambda: how_far(index), check)
     assert "sending" in seen
 
 

@@ -7,45 +7,14 @@ from __future__ import annotations
 
 import sys
 
-from vecloom.compat.v4 import (
-    KAGGLE_OPTIMIZED_MODELS,
-    ONNX_AVAILABLE,
-    RERANKING_MODELS,
-    SPARSE_MODELS,
-    TENSORRT_AVAILABLE,
-    AdvancedPreprocessingConfig,
-    AdvancedTextCache,
-    EnsembleConfig,
-    KaggleExportConfig,
-    KaggleGPUConfig,
-    ModelConfig,
-    RerankingConfig,
-    UltimateKaggleEmbedderV4,
-    generate_sparse_vectors,
-    main,
-)
+from vecloom.compat import v4
+from vecloom.compat.v4 import *  # noqa: F403
 from vecloom.errors import VecloomError
 
-__all__ = [
-    "KAGGLE_OPTIMIZED_MODELS",
-    "ONNX_AVAILABLE",
-    "RERANKING_MODELS",
-    "SPARSE_MODELS",
-    "TENSORRT_AVAILABLE",
-    "AdvancedPreprocessingConfig",
-    "AdvancedTextCache",
-    "EnsembleConfig",
-    "KaggleExportConfig",
-    "KaggleGPUConfig",
-    "ModelConfig",
-    "RerankingConfig",
-    "UltimateKaggleEmbedderV4",
-    "generate_sparse_vectors",
-    "main",
-]
+__all__ = v4.__all__
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1:])
+        v4.main(sys.argv[1:])
     except VecloomError as error:
         sys.exit(str(error))

@@ -13,9 +13,14 @@ from vecloom.cli.options import (
     DeviceOption,
     ModelsOption,
     OverlapOption,
+    PathsArgument,
     PrecisionOption,
+    SourceOption,
+    StrictOption,
     TaskOption,
     TokensOption,
+    VerboseOption,
+    loaded_config,
     names_of,
     place_named,
     where_of,
@@ -23,10 +28,7 @@ from vecloom.cli.options import (
 
 
 def embed(
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="PATH...", readable=False, help="Folders, files, or a BEIR .jsonl file."),
-    ] = None,
+    paths: PathsArgument = None,
     *,
     out: Annotated[
         Path,
@@ -34,9 +36,7 @@ def embed(
             "--out", metavar="PACK", readable=False, help="The pack's folder: new, or to go on with."
         ),
     ],
-    source: Annotated[
-        str | None, typer.Option("--source", metavar="NAME", help="Name of the source (one PATH only).")
-    ] = None,
+    source: SourceOption = None,
     models: ModelsOption = None,
     chunk_tokens: TokensOption = None,
     overlap: OverlapOption = None,
@@ -52,12 +52,8 @@ def embed(
         float | None,
         typer.Option("--minutes", metavar="N", help="Stop after that time, where the same command goes on."),
     ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 1 where a file could not be read or decoded.")
-    ] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", help="List every file that was skipped, and why.")
-    ] = False,
+    strict: StrictOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Chunk and encode folders and files into a pack: files to carry to where they are searched.
 
@@ -66,7 +62,6 @@ def embed(
     """
     from vecloom import carry
     from vecloom.cli.output import progress, say, tell_report
-    from vecloom.config import load_config
     from vecloom.encoders.backends import How
 
     with progress() as listener:
@@ -80,7 +75,7 @@ def embed(
             source=source,
             half=half,
             seconds=None if minutes is None else 60 * minutes,
-            config=load_config(),
+            config=loaded_config(),
             notice=say,
             listener=listener,
         )

@@ -14,10 +14,15 @@ from vecloom.cli.options import (
     DeviceOption,
     ModelsOption,
     OverlapOption,
+    PathsArgument,
     PrecisionOption,
+    SourceOption,
+    StrictOption,
     TargetOption,
     TaskOption,
     TokensOption,
+    VerboseOption,
+    loaded_config,
     names_of,
     open_index,
     place_named,
@@ -29,16 +34,11 @@ _NICENESS = 5
 
 
 def index(
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="PATH...", readable=False, help="Folders, files, or a BEIR .jsonl file."),
-    ] = None,
+    paths: PathsArgument = None,
     *,
     index: TargetOption = None,
     collection: CollectionOption = None,
-    source: Annotated[
-        str | None, typer.Option("--source", metavar="NAME", help="Name of the source (one PATH only).")
-    ] = None,
+    source: SourceOption = None,
     remove: Annotated[
         str | None, typer.Option("--remove", metavar="SOURCE", help="Forget a source and its points.")
     ] = None,
@@ -56,12 +56,8 @@ def index(
             help="Make the index anew, as this machine runs models best; the old one answers until then.",
         ),
     ] = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 1 where a file could not be read or decoded.")
-    ] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", help="List every file that was skipped, and why.")
-    ] = False,
+    strict: StrictOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Index folders and files, or bring their index up to date.
 
@@ -69,7 +65,6 @@ def index(
     at any time: what was stored stays, and the next run goes on from there.
     """
     from vecloom.cli.output import progress, say, tell_report
-    from vecloom.config import load_config
     from vecloom.encoders.backends import How
     from vecloom.errors import UsageError
     from vecloom.index import Index
@@ -78,10 +73,8 @@ def index(
     from vecloom.pipeline.places import home_of
     from vecloom.recipe import Asked
 
-    config = load_config()
+    config = loaded_config()
     how = How(backend, precision, device, task)
-    for key in config.registry().replaced:
-        say(f"vecloom: {config.file} replaces the built-in row of {key}")
     if remove is not None:
         if paths or rebuild or source or models or chunk_tokens or overlap or how != How():
             raise UsageError("--remove stands alone: it takes no PATH and no other setting than --index")

@@ -75,6 +75,30 @@ TaskOption = Annotated[
 ]
 
 
+PathsArgument = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="PATH...", readable=False, help="Folders, files, or a BEIR .jsonl file."),
+]
+SourceOption = Annotated[
+    str | None, typer.Option("--source", metavar="NAME", help="Name of the source (one PATH only).")
+]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Exit with 1 where a file could not be read or decoded.")
+]
+VerboseOption = Annotated[bool, typer.Option("--verbose", help="List every file that was skipped, and why.")]
+
+
+def loaded_config() -> Config:
+    """The settings; of rows that replace built-in ones a line is said."""
+    from vecloom.cli.output import say
+    from vecloom.config import load_config
+
+    config = load_config()
+    for key in config.registry().replaced:
+        say(f"vecloom: {config.file} replaces the built-in row of {key}")
+    return config
+
+
 def names_of(text: str | None) -> list[str]:
     """``A,B`` as a list; no text gives an empty one."""
     return [name.strip() for name in (text or "").split(",") if name.strip()]
