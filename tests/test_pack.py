@@ -448,7 +448,7 @@ def test_a_load_that_others_came_between_sends_all(
     assert (tmp_path / "index" / "load.json").exists()
     with Index.open(tmp_path / "index", config=tiny_config) as index:
         if act == "index":
-            changed_middle(tree)
+            changed_first(tree)  # one point for another: no count tells it
             index.add(tree, source="tree")
         else:
             index.remove("tree")

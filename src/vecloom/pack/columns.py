@@ -220,12 +220,14 @@ def read_tables(file: Any, names: Sequence[str] | None = None, points: int | Non
     """
     try:
         source = pq.ParquetFile(file)
-        rows = source.metadata.num_rows
+        groups = [source.metadata.row_group(group) for group in range(source.num_row_groups)]
+        rows = sum(group.num_rows for group in groups)
         if points is not None and rows != points:
             raise PackError(f"has {rows} points, not {points}")
-        for group in range(source.num_row_groups):
-            if (size := source.metadata.row_group(group).total_byte_size) > _MOST_GROUP:
-                raise PackError(f"has a group of {size >> 20} MiB, more than is ever written")
+        for group, said in enumerate(groups):
+            if said.total_byte_size > _MOST_GROUP:
+                size = said.total_byte_size >> 20
+                raise PackError(f"has a group of {size} MiB, more than is ever written")
             yield source.read_row_group(group, columns=None if names is None else list(names))
     except (pa.ArrowException, OSError) as error:
         raise PackError(f"cannot be read as Parquet ({' '.join(str(error).split())})") from error
