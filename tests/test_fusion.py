@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from qdrant_client import models
 from qdrant_client.hybrid.fusion import distribution_based_score_fusion
 
-from vecloom.fusion import FusionName, dbsf, fuse, rrf, spread_over_files, weighted
+from vecloom.fusion import FusionName, dbsf, fuse, ordered, rrf, spread_over_files, totals, weighted
 from vecloom.types import Scored, VectorKind
 
 
@@ -18,19 +18,19 @@ def ranked(**scores: float) -> list[Scored]:
 
 def test_rrf_sums_weight_over_sixty_plus_rank() -> None:
     legs = {"dense": ranked(a=0.9, b=0.5), "bm25": ranked(b=7.0, c=1.0)}
-    scores = rrf(legs, {"dense": 1.0, "bm25": 2.0})
+    scores = totals(rrf(legs, {"dense": 1.0, "bm25": 2.0}))
     assert scores == {"a": 1 / 61, "b": 1 / 62 + 2 / 61, "c": 2 / 62}
 
 
 def test_weighted_gives_the_absent_nothing_from_sparse_and_the_lowest_share_from_dense() -> None:
     legs = {"dense": ranked(a=0.8, b=0.4), "bm25": ranked(b=10.0, c=5.0)}
-    scores = weighted(legs, {"dense": 1.0, "bm25": 0.5}, {"dense": "dense", "bm25": "sparse"})
+    scores = totals(weighted(legs, {"dense": 1.0, "bm25": 0.5}, {"dense": "dense", "bm25": "sparse"}))
     assert scores == pytest.approx({"a": 1.0, "b": 0.5 + 0.5, "c": 0.5 + 0.25})
 
 
 def test_weighted_ignores_a_leg_whose_best_score_is_not_positive() -> None:
     legs = {"dense": ranked(a=-0.1, b=-0.4), "bm25": ranked(b=2.0)}
-    scores = weighted(legs, {"dense": 1.0, "bm25": 1.0}, {"dense": "dense", "bm25": "sparse"})
+    scores = totals(weighted(legs, {"dense": 1.0, "bm25": 1.0}, {"dense": "dense", "bm25": "sparse"}))
     assert scores == {"a": 0.0, "b": 1.0}
 
 
@@ -47,7 +47,7 @@ def test_dbsf_is_qdrants(score_lists: list[list[int]]) -> None:
         ],
         limit=100,
     )
-    ours = dbsf(legs, dict.fromkeys(legs, 1.0))
+    ours = totals(dbsf(legs, dict.fromkeys(legs, 1.0)))
     assert ours == pytest.approx({str(point.id): point.score for point in theirs})
 
 
@@ -55,7 +55,8 @@ def test_dbsf_is_qdrants(score_lists: list[list[int]]) -> None:
 def test_ties_are_broken_by_id(fusion: FusionName) -> None:
     legs = {"one": ranked(b=1.0), "two": ranked(a=1.0)}
     kinds: dict[str, VectorKind] = {"one": "sparse", "two": "sparse"}
-    assert [point for point, _ in fuse(legs, fusion, {"one": 1, "two": 1}, kinds)] == ["a", "b"]
+    scores = totals(fuse(legs, fusion, {"one": 1, "two": 1}, kinds))
+    assert [point for point, _ in ordered(scores)] == ["a", "b"]
 
 
 def test_files_share_the_front_places() -> None:

@@ -10,14 +10,14 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vecloom.encoders import Ahead, Encoder, PassStats
+from vecloom.encoders import Ahead, Encoder, Fielded, PassStats
 from vecloom.encoders.load import Pass
 from vecloom.encoders.terms import stack_rows
 from vecloom.errors import UsageError
-from vecloom.types import SparseRows, Vectors
+from vecloom.types import Passage, SparseRows, Text, Vectors
 
 #: Texts, and the names of the vectors to make of them.
-Window: TypeAlias = tuple[Sequence[str], Sequence[str]]
+Window: TypeAlias = tuple[Sequence[Text], Sequence[str]]
 #: Vectors by name, and what each pass cost, beside the names that it was asked for.
 Encoded: TypeAlias = "tuple[dict[str, Vectors], list[tuple[tuple[str, ...], PassStats]]]"
 
@@ -35,7 +35,7 @@ class Engine:
         return tuple(encoder.names for encoder in self.encoders)
 
     def encode_documents(
-        self, texts: Sequence[str], names: Sequence[str] | None = None
+        self, texts: Sequence[Text], names: Sequence[str] | None = None
     ) -> tuple[dict[str, Vectors], PassStats]:
         """Vectors of stored texts by name (all, or those of ``names``), and the passes' figures, summed.
 
@@ -54,10 +54,15 @@ class Engine:
         texts, names = window
         distinct = list(dict.fromkeys(texts))
         rows = _rows_in(distinct, texts)
+        plain: list[str] = []
         vectors: dict[str, Vectors] = {}
         costs = []
         for encoder, wanted in self.wanted(names):
-            found, stats = encoder.encode_documents(distinct, wanted)
+            if isinstance(encoder, Fielded):
+                found, stats = encoder.encode_passages(list(map(_passage, distinct)), wanted)
+            else:
+                plain = plain or list(map(_plain, distinct))
+                found, stats = encoder.encode_documents(plain, wanted)
             costs.append((wanted, replace(stats, reused=len(texts) - len(distinct))))
             vectors |= found if rows is None else {name: take_rows(v, rows) for name, v in found.items()}
         return vectors, costs
@@ -76,7 +81,8 @@ class Engine:
     def terms(self, texts: Sequence[str], vectors: Mapping[str, Vectors]) -> dict[str, list[list[str]]]:
         """For each text the stem behind every index of its sparse vectors, by vector name.
 
-        ``vectors``: those that `encode_documents` gave for these texts; dense ones are left out.
+        ``vectors``: those that `encode_documents` or `encode_queries` gave for these texts; dense ones are
+        left out.
 
         Raises:
             UsageError: a name that no encoder yields.
@@ -113,7 +119,7 @@ class EncodingStage:
     def prepare(self, window: Window) -> None:
         """Tokenise a window ahead, while another one is encoded."""
         texts, names = window
-        distinct = list(dict.fromkeys(texts))
+        distinct = list(map(_plain, dict.fromkeys(texts)))
         for encoder, _ in self._engine.wanted(names):
             if isinstance(encoder, Ahead):
                 encoder.prepare(distinct)
@@ -155,7 +161,15 @@ def spans(sizes: NDArray[np.int64], most: int, most_bytes: int) -> Iterator[rang
         first = last
 
 
-def _rows_in(distinct: Sequence[str], texts: Sequence[str]) -> NDArray[np.int64] | None:
+def _plain(text: Text) -> str:
+    return text if isinstance(text, str) else text.encoded_text
+
+
+def _passage(text: Text) -> Passage:
+    return Passage("", text) if isinstance(text, str) else text
+
+
+def _rows_in(distinct: Sequence[Text], texts: Sequence[Text]) -> NDArray[np.int64] | None:
     """Where each text stands among the distinct ones; None where they are the same list."""
     if len(distinct) == len(texts):
         return None

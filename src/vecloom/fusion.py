@@ -8,52 +8,55 @@ from typing import Literal, TypeAlias
 
 from vecloom.types import Scored, VectorKind
 
-FusionName: TypeAlias = Literal["rrf", "dbsf", "weighted"]
+FusionName: TypeAlias = Literal["auto", "rrf", "dbsf", "weighted"]
+
+#: Point -> what each leg that says something of it adds to its score.
+Shares: TypeAlias = Mapping[str, Mapping[str, float]]
 
 #: The constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009).
 RRF_K = 60
 
 
-def rrf(legs: Mapping[str, Sequence[Scored]], weights: Mapping[str, float]) -> dict[str, float]:
-    """Reciprocal rank fusion: the sum over legs of ``w / (60 + rank)``, ranks from 1.
+def rrf(legs: Mapping[str, Sequence[Scored]], weights: Mapping[str, float]) -> Shares:
+    """Reciprocal rank fusion: a leg adds ``w / (60 + rank)``, ranks from 1.
 
     The weight multiplies the share. (Qdrant's own RRF divides the rank by it and counts from k = 2, where
     weights hardly move anything once k is 60.)
     """
-    scores: dict[str, float] = {}
+    shares: dict[str, dict[str, float]] = {}
     for name, hits in legs.items():
         for rank, hit in enumerate(hits, 1):
-            scores[hit.id] = scores.get(hit.id, 0.0) + weights[name] / (RRF_K + rank)
-    return scores
+            shares.setdefault(hit.id, {})[name] = weights[name] / (RRF_K + rank)
+    return shares
 
 
 def weighted(
     legs: Mapping[str, Sequence[Scored]], weights: Mapping[str, float], kinds: Mapping[str, VectorKind]
-) -> dict[str, float]:
-    """The sum over legs of ``w * score / best score of the leg``.
+) -> Shares:
+    """A leg adds ``w * score / best score of the leg``.
 
-    A point that a leg did not find gets 0 from a sparse leg and the list's lowest share from a dense one:
-    a sparse leg that is silent says "no term in common", a dense one only "not among the nearest". A leg
-    whose best score is not above zero found nothing similar and adds nothing.
+    To a point that it did not find, a sparse leg adds 0 and a dense one the list's lowest share: a sparse leg
+    that is silent says "no term in common", a dense one only "not among the nearest". A leg whose best score
+    is not above zero found nothing similar and adds nothing.
     """
-    scores = dict.fromkeys((hit.id for hits in legs.values() for hit in hits), 0.0)
+    shares: dict[str, dict[str, float]] = {hit.id: {} for hits in legs.values() for hit in hits}
     for name, hits in legs.items():
         if not hits or hits[0].score <= 0:
             continue
-        shares = {hit.id: weights[name] * hit.score / hits[0].score for hit in hits}
-        absent = 0.0 if kinds[name] == "sparse" else min(shares.values())
-        for point in scores:
-            scores[point] += shares.get(point, absent)
-    return scores
+        own = {hit.id: weights[name] * hit.score / hits[0].score for hit in hits}
+        absent = 0.0 if kinds[name] == "sparse" else min(own.values())
+        for point, said in shares.items():
+            said[name] = own.get(point, absent)
+    return shares
 
 
-def dbsf(legs: Mapping[str, Sequence[Scored]], weights: Mapping[str, float]) -> dict[str, float]:
+def dbsf(legs: Mapping[str, Sequence[Scored]], weights: Mapping[str, float]) -> Shares:
     """Distribution-based score fusion, as Qdrant defines it, with weights.
 
-    Each leg's scores are placed between mean - 3 and mean + 3 sample standard deviations (0 to 1) and summed;
-    a leg of one hit, or of equal scores, gives 0.5.
+    Each leg's scores are placed between mean - 3 and mean + 3 sample standard deviations (0 to 1); a leg of
+    one hit, or of equal scores, gives 0.5.
     """
-    scores: dict[str, float] = {}
+    shares: dict[str, dict[str, float]] = {}
     for name, hits in legs.items():
         n = len(hits)
         mean = math.fsum(hit.score for hit in hits) / max(n, 1)
@@ -61,8 +64,8 @@ def dbsf(legs: Mapping[str, Sequence[Scored]], weights: Mapping[str, float]) -> 
         spread = 6 * math.sqrt(variance)
         for hit in hits:
             share = 0.5 + (hit.score - mean) / spread if spread > 0 else 0.5
-            scores[hit.id] = scores.get(hit.id, 0.0) + weights[name] * share
-    return scores
+            shares.setdefault(hit.id, {})[name] = weights[name] * share
+    return shares
 
 
 def fuse(
@@ -70,15 +73,24 @@ def fuse(
     fusion: FusionName,
     weights: Mapping[str, float],
     kinds: Mapping[str, VectorKind],
-) -> list[tuple[str, float]]:
-    """Points of all legs as (id, fused score), best first, ties by id."""
+) -> Shares:
+    """What each leg adds to each point. "auto" is "weighted" with weights of `vecloom.ranking`."""
     match fusion:
         case "rrf":
-            scores = rrf(legs, weights)
-        case "weighted":
-            scores = weighted(legs, weights, kinds)
+            return rrf(legs, weights)
+        case "weighted" | "auto":
+            return weighted(legs, weights, kinds)
         case "dbsf":
-            scores = dbsf(legs, weights)
+            return dbsf(legs, weights)
+
+
+def totals(shares: Shares) -> dict[str, float]:
+    """Point -> its score: the sum of its shares, in the order of the legs."""
+    return {point: sum(said.values()) for point, said in shares.items()}
+
+
+def ordered(scores: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Points as (id, score), best first, ties by id."""
     return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
 
 

@@ -25,10 +25,11 @@ from vecloom.pipeline.naming import name_sources
 from vecloom.pipeline.places import Place, home_of, is_url
 from vecloom.pipeline.report import IndexReport, Listener, both, quiet
 from vecloom.pipeline.setup import chunker_for, engine_of, instant_names, passes_for, pinned
+from vecloom.ranking import WORD_LEGS, Contents
 from vecloom.recipe import Asked, new_recipe, query_task
 from vecloom.registry import DEFAULT_MODELS, ModelSpec
-from vecloom.search import Query, search
-from vecloom.types import Filter, Hit
+from vecloom.search import Query, contents_of, search
+from vecloom.types import Filter, Hit, SparseRows, Vectors
 from vecloom.weights import unheard
 
 #: Takes lines that a person should see, such as what is being fetched.
@@ -83,6 +84,7 @@ class Index:
         self._notice = notice
         self._device = device
         self._engines: dict[object, Engine] = {}
+        self._contents: Contents | None = None
 
     @classmethod
     def create(
@@ -301,6 +303,8 @@ class Index:
             manifest = self._home.load()
             if not manifest.same_settings(self._manifest):
                 self._engines.clear()
+            if manifest != self._manifest:
+                self._contents = None
             self._schema = manifest.schema(self._registry)
             self._manifest, self._seen = manifest, seen
         return self._manifest
@@ -419,21 +423,26 @@ class Index:
         limit: int = 10,
         *,
         using: Sequence[str] = (),
-        fusion: FusionName = "rrf",
+        fusion: FusionName | None = None,
         weights: Mapping[str, float] | None = None,
         filters: Mapping[str, str | Sequence[str]] | None = None,
         per_file: int = 1,
+        without: Sequence[str] = (),
         task: str | None = None,
+        explain: bool = False,
     ) -> list[Hit]:
         """The best chunks for a question, best first.
+
+        By default legs are weighed by what the query finds, and paths and names have a say (docs/ranking.md);
+        ``without`` leaves layers of that out, and a ``fusion``, ``using`` or ``weights`` asks for just that.
 
         ``using`` and ``weights`` take keys, aliases or vector names of the index's models. ``filters``: path
         (globs), language, kind, source -> a value, or several of which one must match. ``per_file``: after
         that many chunks a file's others come only once other files run out. ``task``: whose prompt the query
-        is given, of the models that have several.
+        is given, of the models that have several. ``explain``: each hit tells why it stands where it does.
 
         Raises:
-            UsageError: an empty query, an unknown name, fusion, filter or task.
+            UsageError: an empty query, an unknown name, fusion, layer, filter or task.
             StoreBusyError: the shard could not be had within 10 s; the message says who holds it.
         """
         query = Query(
@@ -444,16 +453,26 @@ class Index:
             {self._vector_name(name): weight for name, weight in (weights or {}).items()},
             {key: _values(values) for key, values in (filters or {}).items()},
             per_file,
+            tuple(without),
+            explain,
         )
         self._load()
         names = query.names(self._schema)
-        vectors = self._query_engine(names, task).encode_queries([text], names)
+        engine = self._query_engine(names, task)
+        vectors = engine.encode_queries([text], names)
+        terms = _terms(engine, text, vectors) if query.layers or explain else {}
         with self._home.access.open("search") as store:
-            return search(store, query, vectors)
+            if query.layers and self._contents is None:
+                self._contents = contents_of(store)
+            return search(store, query, vectors, contents=self._contents, terms=terms)
 
     def _vector_name(self, name: str) -> str:
         own = {record.vector_name for record in self._manifest.models}
-        return name if name in own else self._registry.find(name).vector_name
+        if name in own:
+            return name
+        found = self._registry.find(name).vector_name
+        # BM25 is called by either name where an index has only one of the two.
+        return WORD_LEGS[0] if found == WORD_LEGS[1] and found not in own and WORD_LEGS[0] in own else found
 
     def status(self) -> IndexStatus:
         """What the index holds, counted now."""
@@ -481,6 +500,13 @@ class Index:
     def close(self) -> None:
         """Let go of the shard."""
         self._home.access.close()
+
+
+def _terms(engine: Engine, text: str, vectors: Mapping[str, Vectors]) -> dict[str, dict[int, str]]:
+    """Sparse vector -> index in the encoded query -> the word behind it."""
+    words = engine.terms([text], vectors)
+    rows = {name: found for name, found in vectors.items() if isinstance(found, SparseRows)}
+    return {name: dict(zip(rows[name].indices.tolist(), words[name][0], strict=True)) for name in words}
 
 
 def _values(values: str | Sequence[str]) -> tuple[str, ...]:

@@ -1,20 +1,24 @@
-"""A question to hits: the query encoded for each leg, one batch of searches, fusion."""
+"""A question to hits: the query encoded for each leg, one batch of searches, fusion, ranking."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
+import numpy as np
+
+from vecloom import ranking
+from vecloom.encoders.bm25_code import JOINED
 from vecloom.errors import UsageError
-from vecloom.fusion import FusionName, fuse, spread_over_files
+from vecloom.fusion import FusionName, fuse, ordered, spread_over_files, totals
 from vecloom.globs import glob_regex
+from vecloom.ranking import LAYERS, Boosts, Contents, Layer, default_legs, leg_weights
 from vecloom.stores import Store
-from vecloom.types import Filter, Hit, Leg, LegHit, Schema, SparseRows, Vectors
+from vecloom.types import Explanation, Filter, Hit, Leg, LegHit, Schema, Scored, SparseRows, Vectors
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 #: How many hits can be asked for: each leg fetches ten times as many candidates.
@@ -22,6 +26,9 @@ MOST_HITS = 1000
 
 #: Keys that ``--filter`` takes. ``path`` is a glob, the others are compared whole.
 FILTER_KEYS = ("path", "language", "kind", "source")
+
+#: Chunks whose vectors tell what any two chunks of an index share.
+_SAMPLED = 64
 
 _FILE_FIELDS = ("source", "path")
 _HIT_FIELDS = ("source", "path", "start_line", "end_line", "breadcrumb", "text")
@@ -31,27 +38,37 @@ _HIT_FIELDS = ("source", "path", "start_line", "end_line", "breadcrumb", "text")
 class Query:
     """What is asked, checked once.
 
-    ``using``: vector names (empty: all of the schema). ``weights``: by vector name, 1 where not named.
-    ``filters``: key -> values of which one must match. ``per_file``: that many chunks of a file come before
-    other files have run out.
+    ``using``: vector names (empty: the default ones). ``weights``: by vector name, 1 where not named.
+    ``fusion`` None: "auto", with its layers of ranking but those of ``without``; "rrf" where legs or weights
+    are named, because who names them wants just that. ``filters``: key -> values of which one must match.
+    ``per_file``: that many chunks of a file come before other files have run out. ``explain``: also tell why.
     """
 
     text: str
     limit: int = 10
     using: tuple[str, ...] = ()
-    fusion: FusionName = "rrf"
+    fusion: FusionName | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
     filters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     per_file: int = 1
+    without: tuple[str, ...] = ()
+    explain: bool = False
 
     def __post_init__(self) -> None:
         if not self.text.strip():
             raise UsageError("the query is empty; say what to look for")
         if not 1 <= self.limit <= MOST_HITS or self.per_file < 1:
             raise UsageError(f"limit is 1 to {MOST_HITS}, per-file from 1; not {self.limit}, {self.per_file}")
-        if self.fusion not in get_args(FusionName):
+        if self.fusion not in (None, *get_args(FusionName)):
             raise UsageError(
                 f"no fusion is called {self.fusion!r}; there are {', '.join(get_args(FusionName))}"
+            )
+        for layer in self.without:
+            if layer not in LAYERS:
+                raise UsageError(f"no layer of ranking is called {layer!r}; there are {', '.join(LAYERS)}")
+        if self.without and self.fused != "auto":
+            raise UsageError(
+                f"{self.fused} has no layers to leave out; name --fusion auto too, or leave --without out"
             )
         for name, weight in self.weights.items():
             if not 0 <= weight < float("inf"):
@@ -61,6 +78,18 @@ class Query:
                 raise UsageError(f"no filter is called {key!r}; there are {', '.join(FILTER_KEYS)}")
 
     @property
+    def fused(self) -> FusionName:
+        """The fusion that is meant."""
+        return self.fusion or ("rrf" if self.using or self.weights else "auto")
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers of ranking that apply."""
+        if self.fused != "auto":
+            return ()
+        return tuple(layer for layer in LAYERS if layer not in self.without)
+
+    @property
     def depth(self) -> int:
         """How many candidates each leg fetches."""
         return max(100, 10 * self.limit)
@@ -68,14 +97,19 @@ class Query:
     def names(self, schema: Schema) -> tuple[str, ...]:
         """The vector names to search, in the schema's order.
 
-        Multivectors, which compare every token with every token, only where they are named.
+        Where none is named: with "auto" those of `vecloom.ranking.default_legs` and those that have a weight,
+        else all but multivectors, which compare every token with every token.
         """
         known = tuple(v.name for v in schema.vectors)
         unknown = [name for name in (*self.using, *self.weights) if name not in known]
         if unknown:
             raise UsageError(f"the index has no vector {unknown[0]!r}; it has {', '.join(known)}")
-        quick = [v.name for v in schema.vectors if v.kind != "multivector"]
-        wanted = self.using or quick or known
+        wanted: Sequence[str] = self.using
+        if not wanted and self.fused == "auto":
+            wanted = [*default_legs(schema.vectors), *(name for name, w in self.weights.items() if w > 0)]
+        elif not wanted:
+            wanted = [v.name for v in schema.vectors if v.kind != "multivector"]
+        wanted = wanted or known
         names = tuple(name for name in known if name in wanted)
         idle = [name for name, weight in self.weights.items() if weight > 0 and name not in names]
         if idle:
@@ -128,31 +162,112 @@ def resolve_filter(store: Store, filters: Mapping[str, tuple[str, ...]]) -> Filt
     return Filter(match=match)
 
 
-def search(store: Store, query: Query, vectors: Mapping[str, Vectors]) -> list[Hit]:
-    """The best hits of ``query``, whose encoded form is row 0 of ``vectors`` (by vector name)."""
+def contents_of(store: Store) -> Contents:
+    """What the ranking asks of an index, from its counts and some of its vectors."""
+    dense = [v.name for v in store.schema.vectors if v.kind == "dense"]
+    background = {}
+    for name in dense:
+        records = store.scroll(Filter(has=(name,)), (), (name,), limit=_SAMPLED)
+        rows = [record.vectors[name] for record in records]
+        if len(rows) > 1:
+            vectors = np.stack(rows).astype(np.float64)
+            vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+            total, count = vectors.sum(axis=0), len(vectors)
+            background[name] = float((total @ total - count) / (count * (count - 1)))
+    return Contents("code" in store.facet("kind"), background)
+
+
+def search(
+    store: Store,
+    query: Query,
+    vectors: Mapping[str, Vectors],
+    *,
+    contents: Contents | None = None,
+    terms: Mapping[str, Mapping[int, str]] | None = None,
+) -> list[Hit]:
+    """The best hits of ``query``, whose encoded form is row 0 of ``vectors`` (by vector name).
+
+    ``contents`` is asked of the store where it is needed and not given. ``terms``: sparse vector -> index in
+    its query -> the word behind it.
+    """
     where = resolve_filter(store, query.filters)
     # Another process may have added a vector since the query was encoded.
     legs = legs_of(vectors, [name for name in query.names(store.schema) if name in vectors])
+    if query.fused == "auto":
+        contents = contents or contents_of(store)
+        if not contents.code or "joins" not in query.layers:
+            legs = [_without_joins(leg, (terms or {}).get(leg.name, {})) for leg in legs]
     if where is None or not legs:
         return []
-    lists = store.search(legs, where if query.filters else None, query.depth, _FILE_FIELDS)
+    fields = (*_FILE_FIELDS, *ranking.FIELDS) if query.layers else _FILE_FIELDS
+    lists = store.search(legs, where if query.filters else None, query.depth, fields)
     found = {leg.name: hits for leg, hits in zip(legs, lists, strict=True)}
+    shares, boosts = _scored(query, found, store.schema, contents or Contents())
     files = {hit.id: tuple(hit.payload[f] for f in _FILE_FIELDS) for hits in lists for hit in hits}
-    kinds = {v.name: v.kind for v in store.schema.vectors}
-    weights = {name: query.weights.get(name, 1.0) for name in found}
-    ranked = fuse(found, query.fusion, weights, kinds)
-    best = dict(spread_over_files(ranked, files.__getitem__, query.per_file)[: query.limit])
+    scores = {point: score + sum(boosts.get(point, {}).values()) for point, score in totals(shares).items()}
+    best = dict(spread_over_files(ordered(scores), files.__getitem__, query.per_file)[: query.limit])
     places: dict[str, dict[str, LegHit]] = {point: {} for point in best}
     for name, hits in found.items():
         for rank, hit in enumerate(hits, 1):
             if hit.id in places:
                 places[hit.id][name] = LegHit(rank, hit.score)
-    return [
-        Hit(
-            id=record.id,
-            score=best[record.id],
-            legs=places[record.id],
-            **{name: record.payload[name] for name in _HIT_FIELDS},
+    words = [leg.name for leg in legs if isinstance(leg.vector, tuple)] if query.explain else []
+    ranked: list[Hit] = []
+    for record in store.get(list(best), _HIT_FIELDS, words):
+        explanation = None
+        if query.explain:
+            matched = _matched(record.vectors, legs, terms or {})
+            explanation = Explanation(shares[record.id], boosts.get(record.id, {}), matched)
+        ranked.append(
+            Hit(
+                id=record.id,
+                score=best[record.id],
+                legs=places[record.id],
+                explanation=explanation,
+                **{name: record.payload[name] for name in _HIT_FIELDS},
+            )
         )
-        for record in store.get(list(best), _HIT_FIELDS)
-    ]
+    return ranked
+
+
+def _scored(
+    query: Query, found: Mapping[str, Sequence[Scored]], schema: Schema, contents: Contents
+) -> tuple[Mapping[str, Mapping[str, float]], Mapping[str, Mapping[str, float]]]:
+    """Point -> leg -> its share, and point -> layer -> what it adds."""
+    fields = {v.name: v for v in schema.vectors}
+    kinds = {name: fields[name].kind for name in found}
+    if query.fused != "auto":
+        weights = {name: query.weights.get(name, 1.0) for name in found}
+        return fuse(found, query.fused, weights, kinds), {}
+    weights = leg_weights(found, fields, contents, query.weights, query.layers)
+    shares = fuse(found, query.fused, weights, kinds)
+    scores = totals(shares)
+    payloads = {hit.id: hit.payload for hits in found.values() for hit in hits}
+    of_query = Boosts(query.text, contents, query.layers)
+    top = max(scores.values(), default=0.0)
+    return shares, {point: of_query.of(payloads[point], score, top) for point, score in scores.items()}
+
+
+def _without_joins(leg: Leg, terms: Mapping[int, str]) -> Leg:
+    """A leg without words that were joined: only in code is "error handler" one name."""
+    if not isinstance(leg.vector, tuple):
+        return leg
+    indices, values = leg.vector
+    kept = np.array([JOINED not in terms.get(index, "") for index in indices.tolist()], dtype=np.bool_)
+    return Leg(leg.name, (indices[kept], values[kept]))
+
+
+def _matched(
+    vectors: Mapping[str, Any], legs: Sequence[Leg], terms: Mapping[str, Mapping[int, str]]
+) -> dict[str, dict[str, float]]:
+    """Sparse vector -> word of the query -> its weight in a chunk that holds it, heaviest first."""
+    matched = {}
+    for leg in legs:
+        if isinstance(leg.vector, tuple) and leg.name in vectors:
+            indices, values = vectors[leg.name]
+            weights = dict(zip(indices.tolist(), values.tolist(), strict=True))
+            words = terms.get(leg.name, {})
+            shared = [index for index in leg.vector[0].tolist() if index in weights]
+            found = {words.get(index, str(index)): weights[index] for index in shared}
+            matched[leg.name] = dict(sorted(found.items(), key=lambda item: -item[1]))
+    return matched

@@ -68,6 +68,7 @@ class Chunk:
     Lines are 1-based and inclusive; bytes count the text's UTF-8, end exclusive. A document's chunks in
     order give its text back. ``header`` is the context that precedes the text when it is encoded
     (it ends with a newline unless it is empty), ``breadcrumb`` the symbol or heading path, joined by " > ".
+    ``defines``: names of what begins in the chunk (definitions, sections), one a line.
     """
 
     text: str
@@ -77,11 +78,37 @@ class Chunk:
     end_byte: int
     breadcrumb: str
     header: str
+    defines: str = ""
 
     @property
     def encoded_text(self) -> str:
-        """What every model of an index sees."""
+        """What a model without fields sees."""
         return self.header + self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A chunk as the models are given it.
+
+    Most see ``encoded_text``. One that weighs fields sees them apart: the chunk's ``text``, the ``path`` (""
+    where it says nothing), what the chunk ``defines`` (one name a line) and the names it lies ``within``
+    (joined by " > ").
+    """
+
+    header: str
+    text: str
+    path: str = ""
+    within: str = ""
+    defines: str = ""
+
+    @property
+    def encoded_text(self) -> str:
+        """What a model without fields sees."""
+        return self.header + self.text
+
+
+#: What an encoder takes: a plain text is a passage without fields.
+Text: TypeAlias = "str | Passage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +221,26 @@ class LegHit:
 
 
 @dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a hit stands where it stands.
+
+    ``shares``: vector name -> what that leg adds to the score. ``boosts``: layer of the ranking -> what it
+    adds, or takes (below 0); the score is the sum of all. ``terms``: sparse vector -> word of the query that
+    the chunk holds -> its weight in the chunk, before the idf.
+    """
+
+    shares: Mapping[str, float]
+    boosts: Mapping[str, float]
+    terms: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """One search result. ``legs`` tells, per vector name, where that leg placed it."""
+    """One search result.
+
+    ``legs`` tells, per vector name, where that leg placed it; ``explanation`` why it stands where it stands,
+    if that was asked. ``reranked``: what a reranker made of it, which then is its order.
+    """
 
     id: str
     score: float
@@ -206,6 +251,8 @@ class Hit:
     breadcrumb: str
     text: str
     legs: Mapping[str, LegHit]
+    explanation: Explanation | None = None
+    reranked: float | None = None
 
 
 class TokenCounter(Protocol):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from vecloom.chunking.header import DocumentHeaders, header_allowance
+from vecloom.chunking.header import DocumentHeaders, clean_line, header_allowance
 from vecloom.chunking.outline import Path
 from vecloom.chunking.pack import Capacity, Units, pack, path_of, units_of
 from vecloom.chunking.readers import outline_document
@@ -15,7 +15,7 @@ from vecloom.errors import UsageError
 from vecloom.types import Chunk, Document, TokenCounter
 
 #: Raised whenever the same document and settings would give other chunks or headers than before.
-CHUNKER_VERSION = 1
+CHUNKER_VERSION = 2
 #: Below this a header and a line of text no longer fit.
 MIN_BUDGET = 32
 
@@ -79,7 +79,8 @@ class Chunker:
         outline, fallback = outline_document(document, rows, fits)
         units = units_of(rows, outline, capacity, self.counter)
         spans = self._within_budget(rows.text, headers, self._spans(rows, units, capacity))
-        return Chunked(tuple(_chunks(rows, headers, spans)), fallback)
+        defined = [] if document.kind == "data" else outline.defined  # every key of a table has a name
+        return Chunked(tuple(_chunks(rows, headers, spans, sorted(defined))), fallback)
 
     def _spans(self, rows: Rows, units: Units, capacity: Capacity) -> list[_Span]:
         starts = pack(units, capacity)
@@ -134,16 +135,22 @@ def _halves(text: str, span: _Span) -> list[_Span]:
     return [_Span(start, start, at, span.path, sure=False), _Span(at, at, end, span.path, sure=False)]
 
 
-def _chunks(rows: Rows, headers: DocumentHeaders, spans: Iterable[_Span]) -> Iterable[Chunk]:
+def _chunks(
+    rows: Rows, headers: DocumentHeaders, spans: Iterable[_Span], defined: Sequence[tuple[int, str]]
+) -> Iterable[Chunk]:
     text, starts = rows.text, rows.starts
     ascii_only = text.isascii()
     position = offset = 0  # a place in characters, and the same in bytes
+    known = 0  # definitions of earlier chunks
     for span in spans:
         own = text[span.own : span.end]
         offset += span.own - position if ascii_only else len(text[position : span.own].encode())
         size = len(own) if ascii_only else len(own.encode())
         repeated = text[span.start : span.own]
         breadcrumb, header = headers.of(span.path)
+        first = known
+        while known < len(defined) and starts[defined[known][0]] < span.end:
+            known += 1
         yield Chunk(
             text=repeated + own,
             start_line=bisect_right(starts, span.start),
@@ -152,5 +159,6 @@ def _chunks(rows: Rows, headers: DocumentHeaders, spans: Iterable[_Span]) -> Ite
             end_byte=offset + size,
             breadcrumb=breadcrumb,
             header=header,
+            defines="\n".join(dict.fromkeys(clean_line(name) for _, name in defined[first:known])),
         )
         position, offset = span.end, offset + size

@@ -21,6 +21,12 @@ def clean_line(text: str) -> str:
     return line if line.isascii() else line.encode("utf-8", "replace").decode()
 
 
+def opens_with(header: str, path: str) -> bool:
+    """Whether a header begins with this path, or with what was left of it."""
+    line = header.partition("\n")[0].removeprefix(_CUT).removeprefix("/")
+    return bool(line) and clean_line(path).endswith(line)
+
+
 def header_allowance(budget: int) -> int:
     """How many tokens a header may take: a quarter of the chunk budget."""
     return budget // 4

@@ -76,7 +76,9 @@ class _Markdown:
         self.tie, self.opened = 0, True
 
     def _heading(self, index: int, level: int, title: str) -> None:
-        self.headings.enter(level, heading_text(title))
+        text = heading_text(title)
+        self.headings.enter(level, text)
+        self.outline.define(self.section.first + index, text)
         self.tie = 0
         self._mark(index, _PER_LEVEL * (level - 1))
         self.tie, self.in_list = GLUE, False

@@ -25,12 +25,21 @@ INSIDE = 95
 
 
 class Outline:
-    """Rows where a document may be cut, in ascending order, each with its cost and path."""
+    """Rows where a document may be cut, in ascending order, each with its cost and path.
+
+    ``defined``: rows in which a definition or a section begins, in ascending order, each with its name.
+    """
 
     def __init__(self) -> None:
         self.rows: list[int] = []
         self.costs: list[int] = []
         self.paths: list[Path] = []
+        self.defined: list[tuple[int, str]] = []
+
+    def define(self, row: int, name: str) -> None:
+        """Note that what is called ``name`` begins in ``row``."""
+        if name:
+            self.defined.append((row, name))
 
     def mark(self, row: int, cost: int, path: Path) -> None:
         """Allow a cut before ``row``. A second mark of one row keeps the first cost and the longer path.

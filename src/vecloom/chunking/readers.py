@@ -36,7 +36,9 @@ def read_html(section: Section, outline: Outline) -> None:
     for match in _HTML_HEADING.finditer(text):
         row += text.count("\n", position, match.start())
         position = match.start()
-        headings.enter(int(match[1]), html.unescape(_TAG.sub(" ", match[2])))
+        title = clean_line(html.unescape(_TAG.sub(" ", match[2])))
+        headings.enter(int(match[1]), title)
+        outline.define(row, title)
         paths[row] = headings.path
         costs[row] = min(costs.get(row, _HEADING_COST), _HEADING_COST)
     path = section.path

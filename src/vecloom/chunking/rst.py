@@ -34,6 +34,7 @@ def read_rst(section: Section, outline: Outline) -> None:
             if style not in styles:
                 styles.append(style)
             headings.enter(styles.index(style), text)
+            outline.define(row, text)
             outline.mark(row, min(_PER_LEVEL * styles.index(style), _BLOCK), headings.path)
             index += length
             after_title = begins = True

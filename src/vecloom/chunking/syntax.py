@@ -67,6 +67,8 @@ def _walk(root: Node, source: bytes, section: Section, outline: Outline) -> None
                 mark(first, min(cost, INSIDE), child_path)
             elif name:
                 mark(first, 0, child_path)
+            if name and not kind.wraps:
+                outline.define(first, name[-1])
             glued = last if kind.leading and first > reached else _NO_ROW
             defined = name
             reached = max(reached, last)
@@ -77,7 +79,25 @@ def _walk(root: Node, source: bytes, section: Section, outline: Outline) -> None
                 deeper = min(deeper, _DEEPEST)
                 frames.append((iter(child.named_children), deeper, inner, first, last, first, _NO_ROW, ()))
                 break
+            if last > first and (name or kind.wraps) and not kind.function:
+                _define_members(child, source, base, outline)
         else:
             closing = reached + 1
             if closing <= bottom and not section.blank(closing):
                 mark(closing, INSIDE, path)
+
+
+def _define_members(node: Node, source: bytes, base: int, outline: Outline) -> None:
+    """Note what is defined inside a node that is not cut; what functions define is their own affair."""
+    waiting = [iter(node.named_children)]
+    while waiting:
+        for child in waiting[-1]:
+            kind = node_kind(child.type)
+            name = kind.name(child, source) if kind.name is not None else ()
+            if name and not kind.wraps:
+                outline.define(child.start_point[0] + base, name[-1])
+            if not kind.function and child.named_child_count:
+                waiting.append(iter(child.named_children))
+                break
+        else:
+            waiting.pop()

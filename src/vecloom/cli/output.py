@@ -149,8 +149,7 @@ class Pace:
 def hit_record(hit: Hit) -> dict[str, Any]:
     """A hit as ``--json`` gives it."""
     record = asdict(hit)
-    record["legs"] = dict(record["legs"])
-    return record
+    return {name: said for name, said in record.items() if said is not None}
 
 
 def list_hits(hits: Sequence[Hit], roots: Mapping[str, str]) -> None:
@@ -167,11 +166,28 @@ def list_hits(hits: Sequence[Hit], roots: Mapping[str, str]) -> None:
         legs = " ".join(f"{name}#{leg.rank}" for name, leg in hit.legs.items())
         head.append(f"  {hit.score:.4f} {legs}", style="dim")
         console.print(head)
+        if hit.explanation is not None:
+            for line in explained(hit):
+                console.print(Text(f"    {one_line(line)}", style="magenta"))
         lines = dedent(printable(hit.text)).strip("\n").splitlines()
         for line in lines[:SHOWN_LINES]:
             console.print(Text(f"    {line}"))
         if len(lines) > SHOWN_LINES:
             console.print(Text(f"    … {len(lines) - SHOWN_LINES} more lines", style="dim"))
+
+
+def explained(hit: Hit) -> Iterator[str]:
+    """Why a hit stands where it stands: a line for each leg that says something of it, one for the layers."""
+    said = hit.explanation
+    if said is None:
+        return
+    for name, share in said.shares.items():
+        leg = hit.legs.get(name)
+        place = f"#{leg.rank}, {leg.score:.4f}" if leg else "not among its hits"
+        words = ", ".join(f"{term} {weight:.2f}" for term, weight in said.terms.get(name, {}).items())
+        yield f"{name} {share:+.4f} ({place})" + (f": {words}" if words else "")
+    if said.boosts:
+        yield ", ".join(f"{layer} {value:+.4f}" for layer, value in said.boosts.items())
 
 
 def _shown_path(hit: Hit, roots: Mapping[str, str]) -> str:

@@ -17,6 +17,7 @@ from vecloom.cli.options import (
     pairs_of,
 )
 from vecloom.fusion import FusionName
+from vecloom.ranking import LAYERS
 
 
 def search(
@@ -29,9 +30,20 @@ def search(
         str | None, typer.Option("--using", metavar="NAMES", help="Legs to search: models or vector names.")
     ] = None,
     fusion: Annotated[
-        FusionName,
-        typer.Option("--fusion", metavar="NAME", help="How legs are fused: rrf, dbsf or weighted."),
-    ] = "rrf",
+        FusionName | None,
+        typer.Option(
+            "--fusion",
+            metavar="NAME",
+            help="How legs are fused: auto, rrf, dbsf or weighted. auto, unless legs or weights are named "
+            "(then rrf), also ranks by paths and names.",
+        ),
+    ] = None,
+    without: Annotated[
+        str | None,
+        typer.Option(
+            "--without", metavar="LAYERS", help=f"Layers of auto to leave out: {', '.join(LAYERS)}."
+        ),
+    ] = None,
     weight: Annotated[
         list[str] | None, typer.Option("--weight", metavar="NAME=W", help="Weight of a leg (1); repeatable.")
     ] = None,
@@ -44,6 +56,10 @@ def search(
     per_file: Annotated[
         int, typer.Option("--per-file", metavar="N", help="Chunks of one file before others' turn.")
     ] = 1,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Tell of each hit what each leg and layer adds, and which words."),
+    ] = False,
     task: TaskOption = None,
     device: DeviceOption = "auto",
     json: JsonOption = False,
@@ -65,7 +81,9 @@ def search(
         weights=weights,
         filters=pairs_of(where or [], "--filter"),
         per_file=per_file,
+        without=names_of(without),
         task=task,
+        explain=explain,
     )
     if partial := [*opened.unfinished, *opened.incomplete]:
         say(f"vecloom: not complete yet: {', '.join(partial)} (see vecloom status)")

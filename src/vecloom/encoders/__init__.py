@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from vecloom.types import SparseRows, TokenCounter, Vectors
+from vecloom.types import Passage, SparseRows, TokenCounter, Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,17 @@ class Ahead(Protocol):
         ...
 
 
+@runtime_checkable
+class Fielded(Protocol):
+    """An encoder that weighs the fields of a passage apart: path, defined names, text."""
+
+    def encode_passages(
+        self, passages: Sequence[Passage], names: Sequence[str] | None = None
+    ) -> tuple[Mapping[str, Vectors], PassStats]:
+        """As `Encoder.encode_documents`, which takes a text for a passage without fields."""
+        ...
+
+
 class Encoder(Protocol):
     """One pass over texts, giving one or several named vectors.
 
@@ -81,8 +92,9 @@ class Encoder(Protocol):
         ...
 
     def terms(self, texts: Sequence[str], rows: Mapping[str, SparseRows]) -> Mapping[str, list[str]]:
-        """What the sparse vectors of stored texts stand for: the stem behind each of their ``indices``.
+        """What sparse vectors stand for: the stem behind each of their ``indices``.
 
-        ``rows``: those that `encode_documents` gave for these texts, by name. No model runs for it.
+        ``rows``: those that `encode_documents` or `encode_queries` gave for these texts, by name. No model
+        runs for it.
         """
         ...

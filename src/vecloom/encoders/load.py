@@ -19,6 +19,7 @@ from vecloom.encoders.backends import (
 )
 from vecloom.encoders.bert import BertEncoder
 from vecloom.encoders.bm25 import Bm25Encoder
+from vecloom.encoders.bm25_code import Bm25CodeEncoder
 from vecloom.encoders.pretrained import DTYPE_BYTES
 from vecloom.encoders.tensors import TensorFile
 from vecloom.errors import WeightsError
@@ -70,7 +71,8 @@ class Pass:
             EncodingError: a row's dimension is not the model's.
         """
         if self.folder is None:
-            return Bm25Encoder(self.specs[0])
+            spec = self.specs[0]
+            return Bm25CodeEncoder(spec) if "defines" in spec.settings else Bm25Encoder(spec)
         if self.backend == "torch":
             from vecloom.encoders.torch_pass import TorchEncoder
 

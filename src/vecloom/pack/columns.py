@@ -37,6 +37,7 @@ PAYLOAD: Mapping[str, Any] = {
     "end_byte": _NUMBER,
     "breadcrumb": _TEXT,
     "header": _TEXT,
+    "defines": _TEXT,
     "text": _TEXT,
     "chunk_hash": _TEXT,
     "document_hash": _TEXT,
@@ -165,6 +166,16 @@ def _lengths(lists: Column) -> Any:
     return lists.value_lengths().to_numpy(zero_copy_only=False)
 
 
+def _completed(table: Table, names: Sequence[str] | None) -> Table:
+    """A table with the column that packs of earlier versions lack, where it is asked for."""
+    if "defines" in table.column_names or "header" not in table.column_names:
+        return table
+    if names is not None and "defines" not in names:
+        return table
+    empty = pa.array([""] * len(table), _TEXT)
+    return table.add_column(table.column_names.index("header") + 1, "defines", empty)
+
+
 def with_vectors(
     table: Table, fields: Sequence[VectorField], vectors: Mapping[str, Vectors], half: bool
 ) -> Table:
@@ -228,6 +239,8 @@ def read_tables(file: Any, names: Sequence[str] | None = None, points: int | Non
             if said.total_byte_size > _MOST_GROUP:
                 size = said.total_byte_size >> 20
                 raise PackError(f"has a group of {size} MiB, more than is ever written")
-            yield source.read_row_group(group, columns=None if names is None else list(names))
+            yield _completed(
+                source.read_row_group(group, columns=None if names is None else list(names)), names
+            )
     except (pa.ArrowException, OSError) as error:
         raise PackError(f"cannot be read as Parquet ({' '.join(str(error).split())})") from error

@@ -22,12 +22,13 @@ from vecloom.pack.writing import PackWriter
 from vecloom.pipeline.filling import WindowSize, window_size
 from vecloom.pipeline.former import Former, hashes_of
 from vecloom.pipeline.packing import Packing
+from vecloom.pipeline.points import PASSAGE_FIELDS, passage_of
 from vecloom.pipeline.reading import Reader
 from vecloom.pipeline.report import IndexReport, Listener, Progress, Whole
 from vecloom.pipeline.setup import runner_for
 from vecloom.runners import Runner, Serial
 from vecloom.sources import Extractor, ScanOptions
-from vecloom.types import Vectors
+from vecloom.types import Passage, Vectors
 from vecloom.version import __version__
 
 
@@ -171,10 +172,11 @@ class _Rewriting:
         self.names = tuple(name for name in names if name not in listed.vectors)
         pack = Pack(FolderFiles(writer.folder), writer.manifest)
         self._table = joined(list(pack.tables(listed)))
-        columns = (self._table.column(name).to_pylist() for name in ("header", "text"))
-        self.texts = [header + text for header, text in zip(*columns, strict=True)]
+        columns = (self._table.column(name).to_pylist() for name in PASSAGE_FIELDS)
+        said = (dict(zip(PASSAGE_FIELDS, row, strict=True)) for row in zip(*columns, strict=True))
+        self.texts = [passage_of(payload) for payload in said]
         self.hashes = hashes_of(self._table)
-        sizes = np.array([len(text) for text in self.texts], np.int64)
+        sizes = np.array([len(text.encoded_text) for text in self.texts], np.int64)
         self.windows = list(spans(sizes, size.texts, size.size))
         self._ready: dict[int, Mapping[str, Vectors]] = {}
         self._next = 0
@@ -204,7 +206,7 @@ class _Task:
     name: Hashable
     rewriting: _Rewriting
     window: int
-    texts: list[str]
+    texts: list[Passage]
     order: NDArray[np.int64]
     taken: Mapping[str, Vectors]
 

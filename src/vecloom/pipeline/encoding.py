@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +79,8 @@ def encode_documents(
         asked = tuple(name for one in group for name in one.names if name in names)
         tell = _Teller(backlog, asked, whole.listener(one.names for one in group))
         with closing(runner_for(group, notice)) as runner:
-            for (found, _), (vectors, costs) in in_turn(runner, backlog.windows(asked, window_size(group))):
+            for (window, _), (vectors, costs) in in_turn(runner, backlog.windows(asked, window_size(group))):
+                found = cast("Sequence[str]", window)
                 places = backlog.places(found)
                 gathered.add(places, vectors, costs)
                 of_terms = {name: vectors[name] for name in asked if name in named.names}

@@ -13,11 +13,11 @@ import numpy as np
 
 from vecloom.engine import Encoded, Window, spans, take_rows
 from vecloom.pipeline.home import Visits
-from vecloom.pipeline.points import OPERATION_POINTS, encoded_hash
+from vecloom.pipeline.points import OPERATION_POINTS, PASSAGE_FIELDS, passage_hash, passage_of
 from vecloom.pipeline.report import IndexReport, Listener, Progress
 from vecloom.pipeline.shards import records
 from vecloom.runners import Runner
-from vecloom.types import Filter, Record, Vectors
+from vecloom.types import Filter, Passage, Record, Vectors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,7 +35,7 @@ _MATRIX_WINDOW_BYTES = 1 << 18
 _CORE_WEIGHTS = 50 << 20
 _LEAST_TEXTS = 8
 
-_PLAN_FIELDS = ("header", "chunk_hash", "start_byte", "end_byte")
+_PLAN_FIELDS = ("header", "breadcrumb", "defines", "chunk_hash", "start_byte", "end_byte")
 
 
 class WindowSize(NamedTuple):
@@ -91,7 +91,7 @@ def backlog_of(lacking: Iterable[Record]) -> Backlog:
     for record in lacking:
         payload = record.payload
         ids += uuid.UUID(record.id).bytes
-        hashes += encoded_hash(payload)
+        hashes += passage_hash(payload)
         lengths.append(len(payload["header"]) + payload["end_byte"] - payload["start_byte"])
     digests = np.frombuffer(bytes(hashes), dtype=">u8").reshape(-1, 2)
     length = np.frombuffer(lengths, dtype=np.int64)
@@ -165,7 +165,7 @@ class Filling:
 
     def _exchange(
         self, done: tuple[Task, Encoded] | None, further: Sequence[Task]
-    ) -> list[tuple[Task, list[str]]]:
+    ) -> list[tuple[Task, list[Passage]]]:
         """In one visit to the shard: write what a window gave, read the texts of further ones."""
         read: list[tuple[Task, list[Record]]] = []
         with self._shard.visit() as store:
@@ -176,12 +176,9 @@ class Filling:
                     batch = {name: take_rows(value, rows) for name, value in vectors.items()}
                     store.update_vectors(ids[start : start + OPERATION_POINTS], batch)
             for task in further:
-                found = store.get([group[0] for group in task.groups], ("header", "text"))
+                found = store.get([group[0] for group in task.groups], PASSAGE_FIELDS)
                 read.append((task, found))
-        return [
-            (task, [record.payload["header"] + record.payload["text"] for record in found])
-            for task, found in read
-        ]
+        return [(task, [passage_of(record.payload) for record in found]) for task, found in read]
 
     def _vectors(self, task: Task, encoded: Encoded) -> tuple[list[str], Mapping[str, Vectors]]:
         """What is written for a window: a text's vectors go to every point that has it."""

@@ -40,7 +40,7 @@ class _Shard:
 
     def add(self, points: Sequence[NewPoint]) -> None:
         self.points += points
-        self.bytes += sum(len(point.encoded_text) for point in points)
+        self.bytes += sum(point.size for point in points)
 
 
 class Packing:
@@ -152,14 +152,14 @@ class Packing:
         shard = self._writer.manifest.shards[number]
         pack = Pack(FolderFiles(self._writer.folder), self._writer.manifest)
         return [
-            NewPoint(point, payload, payload["header"] + payload["text"])
+            NewPoint(point, payload)
             for points in pack.points(shard, ())
             for point, payload in zip(points.ids, points.payloads, strict=True)
         ]
 
     def _size_of(self, number: int) -> tuple[int, int]:
         points = self._points_of(number)
-        return len(points), sum(len(point.encoded_text) for point in points)
+        return len(points), sum(point.size for point in points)
 
     def _full(self, points: int, size: int) -> bool:
         manifest = self._writer.manifest
@@ -174,11 +174,11 @@ class Packing:
     def _write(self) -> None:
         points = self._shard.points
         manifest = self._writer.manifest
-        sizes = np.array([len(point.encoded_text) for point in points], np.int64)
+        sizes = np.array([point.size for point in points], np.int64)
         with self._writer.shard(self._number, self._instant) as shard:
             for rows in spans(sizes, manifest.shard_points, manifest.shard_bytes):
                 chosen = points[rows.start : rows.stop]
-                texts = [point.encoded_text for point in chosen]
+                texts = [point.passage for point in chosen]
                 vectors, costs = self._engine.encode_window((texts, self._instant))
                 self._report.count(costs, len(texts), len(texts))
                 found = Points([point.id for point in chosen], [point.payload for point in chosen], vectors)

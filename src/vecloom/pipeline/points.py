@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vecloom.types import CHUNK_NAMESPACE, Chunk, Document
+from vecloom.chunking.header import SEPARATOR, opens_with
+from vecloom.types import CHUNK_NAMESPACE, Chunk, Document, Passage
 
 #: Points in one engine operation: one record of the engine's log, which is written whole or not at all.
 OPERATION_POINTS = 1000
@@ -17,11 +18,35 @@ OPERATION_POINTS = 1000
 
 @dataclass(frozen=True, slots=True)
 class NewPoint:
-    """A point as it should be stored: its id, its payload, and the text that every model sees."""
+    """A point as it should be stored: its id and its payload."""
 
     id: str
     payload: Mapping[str, Any]
-    encoded_text: str
+
+    @property
+    def passage(self) -> Passage:
+        """What the models are given of it."""
+        return passage_of(self.payload)
+
+    @property
+    def size(self) -> int:
+        """Characters of the text that most models see."""
+        return len(self.payload["header"]) + len(self.payload["text"])
+
+
+#: Keys of the payload that `passage_of` reads.
+PASSAGE_FIELDS = ("header", "text", "path", "breadcrumb", "defines")
+
+
+def passage_of(payload: Mapping[str, Any]) -> Passage:
+    """What the models are given of a point; one that an earlier version stored defines nothing."""
+    header, path = payload["header"], payload["path"]
+    defines = payload.get("defines", "")
+    begun = {*defines.split("\n")}
+    within = (name for name in payload["breadcrumb"].split(SEPARATOR) if name not in begun)
+    return Passage(
+        header, payload["text"], path if opens_with(header, path) else "", SEPARATOR.join(within), defines
+    )
 
 
 def chunk_id(source: str, path: str, chunk_hash: str, occurrence: int) -> str:
@@ -34,6 +59,12 @@ def encoded_hash(payload: Mapping[str, Any]) -> bytes:
     """16 bytes that are equal where the encoded texts (header and text) of two payloads are."""
     said = f"{payload['header']}\0{payload['chunk_hash']}"
     return hashlib.blake2b(said.encode(), digest_size=16).digest()
+
+
+def passage_hash(payload: Mapping[str, Any]) -> bytes:
+    """16 bytes that are equal where two payloads are one to all models, those with fields too."""
+    fields = (payload["header"], payload["chunk_hash"], payload["breadcrumb"], payload.get("defines", ""))
+    return hashlib.blake2b("\0".join(fields).encode(), digest_size=16).digest()
 
 
 def points_of(document: Document, chunks: Iterable[Chunk]) -> list[NewPoint]:
@@ -57,10 +88,11 @@ def points_of(document: Document, chunks: Iterable[Chunk]) -> list[NewPoint]:
             "end_byte": chunk.end_byte,
             "breadcrumb": chunk.breadcrumb,
             "header": chunk.header,
+            "defines": chunk.defines,
             "text": chunk.text,
             "chunk_hash": chunk_hash,
             "document_hash": document.hash,
         }
         point = chunk_id(document.source, document.path, chunk_hash, occurrence)
-        points.append(NewPoint(point, payload, chunk.encoded_text))
+        points.append(NewPoint(point, payload))
     return points

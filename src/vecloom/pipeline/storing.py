@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from vecloom.engine import Engine, take_rows
 from vecloom.pipeline.home import Visits
-from vecloom.pipeline.points import OPERATION_POINTS, NewPoint
+from vecloom.pipeline.points import OPERATION_POINTS, NewPoint, passage_hash
 from vecloom.pipeline.reading import UNREADABLE, Reader, is_below
 from vecloom.pipeline.report import IndexReport, Listener, Progress
 from vecloom.pipeline.reuse import vectors_of_equal_texts
@@ -88,7 +88,7 @@ class Storing:
             hashed, points = found
             window.files.append((item.path, hashed, len(points)))
             window.points += points
-            window.bytes += sum(len(point.encoded_text) for point in points)
+            window.bytes += sum(point.size for point in points)
             if window.full:
                 self._store(source, window, known)
                 window = _Window()
@@ -119,7 +119,7 @@ class Storing:
     def _store(self, source: str, window: _Window, known: Mapping[str, str]) -> None:
         """Write a window: new points in, changed payloads set, points of former content out."""
         wanted = {point.id: point for point in window.points}
-        vectors, _ = self._engine.encode_documents([p.encoded_text for p in wanted.values()], self._instant)
+        vectors, _ = self._engine.encode_documents([p.passage for p in wanted.values()], self._instant)
         rows = {point: row for row, point in enumerate(wanted)}
         paths = [path for path, _, _ in window.files]
         self._states.begin(source, paths)
@@ -165,7 +165,7 @@ def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
 
 def _same_text(point: NewPoint, former: Mapping[str, Any] | None) -> bool:
     """Whether a stored point of this id was encoded from the same text (the id holds the chunk's own)."""
-    return former is not None and former["header"] == point.payload["header"]
+    return former is not None and passage_hash(former) == passage_hash(point.payload)
 
 
 def _payloads_of_files(store: Store, source: str, paths: Sequence[str]) -> dict[str, Mapping[str, Any]]:

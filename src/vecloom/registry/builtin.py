@@ -308,6 +308,31 @@ BUILTIN: tuple[ModelSpec, ...] = (
         settings={"k": 1.2, "b": 0.75, "avg_len": 256.0, "language": "english"},
     ),
     ModelSpec(
+        key="bm25-code",
+        hub_id=None,
+        vector_name="bm25-code",
+        kind="sparse",
+        modifier="idf",
+        licence="Apache-2.0",
+        backends=("native",),
+        recommended_batch=64,
+        # Averages of chunks of some 250 tokens in public repositories of nine languages; docs/ranking.md.
+        settings={
+            "k": 1.5,
+            "b": 0.75,
+            "language": "english",
+            "avg_len": 75.0,
+            "file": 4.0,
+            "avg_file": 2.0,
+            "folders": 1.0,
+            "avg_folders": 2.0,
+            "defines": 4.0,
+            "avg_defines": 3.0,
+            "within": 2.0,
+            "avg_within": 2.0,
+        },
+    ),
+    ModelSpec(
         key="qdrant-minilm-attention",
         hub_id="Qdrant/all_miniLM_L6_v2_with_attentions",
         aliases=("bm42",),
@@ -383,4 +408,4 @@ BUILTIN: tuple[ModelSpec, ...] = (
 )
 
 #: What an index is made with when nothing else is asked: they run on any CPU, their weights need no hub.
-DEFAULT_MODELS = ("qdrant-minilm-onnx", "qdrant-minilm-attention", "qdrant-bm25")
+DEFAULT_MODELS = ("qdrant-minilm-onnx", "bm25-code")

@@ -1,0 +1,131 @@
+"""The default order of hits: how much each leg says for this query, and what paths and names say.
+
+Pure functions over what the legs found, so that every store gives the same order. Each layer can be left
+out by its name; docs/ranking.md tells what each gains, costs, and where it hurts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, get_args
+
+from vecloom.ranking.names import filename_match, name_asked, query_words
+from vecloom.ranking.paths import is_sample, is_stub, is_test
+from vecloom.types import Scored, VectorField
+
+Layer: TypeAlias = Literal["weights", "joins", "filename", "definition", "tests", "stubs", "samples", "prose"]
+LAYERS: tuple[Layer, ...] = get_args(Layer)
+
+#: What the layers read of a hit's payload.
+FIELDS = ("path", "kind", "language", "defines")
+
+#: The words' share of a score where the dense leg knows nothing better than what any two chunks share.
+_WORDS_SHARE = 0.375
+#: The share at most; and where nothing is known of the dense leg, or the layer is left out.
+_MOST_WORDS, _EVEN_WORDS = 0.6, 0.3
+
+_FILENAME = 0.4
+_DEFINITION = 0.2
+_TESTS, _STUBS, _SAMPLES, _PROSE = 0.8, 0.9, 0.8, 0.9
+
+#: Who asks for these finds them.
+_TEST_WORDS = frozenset({"test", "tests", "testing", "tested", "spec", "specs"})
+_SAMPLE_WORDS = frozenset({"example", "examples", "sample", "samples", "demo", "demos", "vendor", "vendored"})
+
+#: Of the legs that find the same words, the one that is searched by default is the first that there is.
+WORD_LEGS = ("bm25-code", "bm25")
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What an index holds, as far as ranking asks.
+
+    ``code``: whether there is code among it. ``background``: dense vector -> the mean cosine of two of its
+    chunks taken at random, which is high for some models and for texts that are much alike.
+    """
+
+    code: bool = False
+    background: Mapping[str, float] = field(default_factory=dict)
+
+
+def default_legs(vectors: Sequence[VectorField]) -> list[str]:
+    """The vectors that are searched where nothing else is asked, in their order.
+
+    Multivectors, which compare every token with every token, are not among them; and of the sparse vectors
+    over words (those that need an idf) only one is: their hits are nearly the same.
+    """
+    word_legs = [v.name for v in vectors if v.kind == "sparse" and v.modifier == "idf"]
+    chosen = next((name for name in WORD_LEGS if name in word_legs), None) or next(iter(word_legs), None)
+    quick = [v.name for v in vectors if v.kind != "multivector"]
+    return [name for name in quick if name not in word_legs or name == chosen]
+
+
+def leg_weights(
+    found: Mapping[str, Sequence[Scored]],
+    fields: Mapping[str, VectorField],
+    contents: Contents,
+    asked: Mapping[str, float],
+    layers: Sequence[Layer],
+) -> dict[str, float]:
+    """Each leg's weight for one query; sparse and dense legs share 1, each group alike among its own.
+
+    The better the best dense hit is, measured from the background up to 1, the less words count.
+    ``asked``: factors on top, 1 where not named.
+    """
+    sparse = [name for name in found if fields[name].kind == "sparse"]
+    dense = [name for name in found if name not in sparse]
+    doubts = [
+        (1 - found[name][0].score) / (1 - contents.background[name])
+        for name in dense
+        if found[name] and contents.background.get(name, 1.0) < 1
+    ]
+    share = _EVEN_WORDS
+    if doubts and "weights" in layers:
+        share = min(_MOST_WORDS, max(0.0, _WORDS_SHARE * sum(doubts) / len(doubts)))
+    if not sparse or not dense:
+        share = 1.0 if sparse else 0.0
+    weights = {name: share / len(sparse) for name in sparse}
+    weights |= {name: (1 - share) / len(dense) for name in dense}
+    return {name: weights[name] * asked.get(name, 1.0) for name in found}
+
+
+class Boosts:
+    """What paths and names say of hits, for one query."""
+
+    def __init__(self, text: str, contents: Contents, layers: Sequence[Layer]) -> None:
+        self._words = query_words(text)
+        self._name = name_asked(text)
+        self._contents = contents
+        self._layers = layers
+        self._files: dict[str, float] = {}
+
+    def of(self, payload: Mapping[str, Any], score: float, best: float) -> dict[str, float]:
+        """Layer -> what it adds to a hit's fused ``score``, or takes; ``best`` is that of the best hit."""
+        added: dict[str, float] = {}
+        path = payload["path"]
+        if "filename" in self._layers:
+            if path not in self._files:
+                self._files[path] = filename_match(self._words, path)
+            added["filename"] = _FILENAME * best * self._files[path]
+        if "definition" in self._layers and self._name:
+            names = payload.get("defines", "").lower().split("\n")
+            added["definition"] = _DEFINITION * best * (self._name in names)
+        total = score + sum(added.values())
+        for layer, factor in self._factors(payload):
+            if layer in self._layers:
+                added[layer] = total * (factor - 1)
+                total *= factor
+        return {layer: value for layer, value in added.items() if value}
+
+    def _factors(self, payload: Mapping[str, Any]) -> Iterable[tuple[Layer, float]]:
+        path, code = payload["path"], payload["kind"] == "code"
+        silent_on = self._words.spoken.isdisjoint
+        if code and silent_on(_TEST_WORDS) and is_test(path, payload["language"]):
+            yield "tests", _TESTS
+        if code and is_stub(path):
+            yield "stubs", _STUBS
+        if silent_on(_SAMPLE_WORDS) and is_sample(path):
+            yield "samples", _SAMPLES
+        if self._contents.code and payload["kind"] == "prose":
+            yield "prose", _PROSE
