@@ -14,7 +14,16 @@ from vecloom.encoders.bm25_code import JOINED
 from vecloom.errors import UsageError
 from vecloom.fusion import FusionName, fuse, ordered, spread_over_files, totals
 from vecloom.globs import glob_regex
-from vecloom.ranking import LAYERS, Boosts, Contents, Layer, default_legs, leg_weights
+from vecloom.ranking import (
+    LAYERS,
+    STRENGTHS,
+    Boosts,
+    Contents,
+    Layer,
+    Strengths,
+    default_legs,
+    leg_weights,
+)
 from vecloom.stores import Store
 from vecloom.types import Explanation, Filter, Hit, Leg, LegHit, Schema, Scored, SparseRows, Vectors
 
@@ -202,7 +211,7 @@ def search(
     fields = (*_FILE_FIELDS, *ranking.FIELDS) if query.layers else _FILE_FIELDS
     lists = store.search(legs, where if query.filters else None, query.depth, fields)
     found = {leg.name: hits for leg, hits in zip(legs, lists, strict=True)}
-    shares, boosts = _scored(query, found, store.schema, contents or Contents())
+    shares, boosts = scored(query, found, store.schema, contents or Contents())
     files = {hit.id: tuple(hit.payload[f] for f in _FILE_FIELDS) for hits in lists for hit in hits}
     scores = {point: score + sum(boosts.get(point, {}).values()) for point, score in totals(shares).items()}
     best = dict(spread_over_files(ordered(scores), files.__getitem__, query.per_file)[: query.limit])
@@ -230,8 +239,12 @@ def search(
     return ranked
 
 
-def _scored(
-    query: Query, found: Mapping[str, Sequence[Scored]], schema: Schema, contents: Contents
+def scored(
+    query: Query,
+    found: Mapping[str, Sequence[Scored]],
+    schema: Schema,
+    contents: Contents,
+    strengths: Strengths = STRENGTHS,
 ) -> tuple[Mapping[str, Mapping[str, float]], Mapping[str, Mapping[str, float]]]:
     """Point -> leg -> its share, and point -> layer -> what it adds."""
     fields = {v.name: v for v in schema.vectors}
@@ -239,11 +252,11 @@ def _scored(
     if query.fused != "auto":
         weights = {name: query.weights.get(name, 1.0) for name in found}
         return fuse(found, query.fused, weights, kinds), {}
-    weights = leg_weights(found, fields, contents, query.weights, query.layers)
+    weights = leg_weights(found, fields, contents, query.weights, query.layers, strengths)
     shares = fuse(found, query.fused, weights, kinds)
     scores = totals(shares)
     payloads = {hit.id: hit.payload for hits in found.values() for hit in hits}
-    of_query = Boosts(query.text, contents, query.layers)
+    of_query = Boosts(query.text, contents, query.layers, strengths)
     top = max(scores.values(), default=0.0)
     return shares, {point: of_query.of(payloads[point], score, top) for point, score in scores.items()}
 

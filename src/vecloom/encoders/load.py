@@ -72,7 +72,8 @@ class Pass:
         """
         if self.folder is None:
             spec = self.specs[0]
-            return Bm25CodeEncoder(spec) if "defines" in spec.settings else Bm25Encoder(spec)
+            identifiers = spec.settings.get("words") == "identifiers"
+            return Bm25CodeEncoder(spec) if identifiers else Bm25Encoder(spec)
         if self.backend == "torch":
             from vecloom.encoders.torch_pass import TorchEncoder
 

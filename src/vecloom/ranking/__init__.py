@@ -20,14 +20,8 @@ LAYERS: tuple[Layer, ...] = get_args(Layer)
 #: What the layers read of a hit's payload.
 FIELDS = ("path", "kind", "language", "defines")
 
-#: The words' share of a score where the dense leg knows nothing better than what any two chunks share.
-_WORDS_SHARE = 0.375
-#: The share at most; and where nothing is known of the dense leg, or the layer is left out.
+#: The words' share of a score at most; and where nothing is known of the dense leg.
 _MOST_WORDS, _EVEN_WORDS = 0.6, 0.3
-
-_FILENAME = 0.4
-_DEFINITION = 0.2
-_TESTS, _STUBS, _SAMPLES, _PROSE = 0.8, 0.9, 0.8, 0.9
 
 #: Who asks for these finds them.
 _TEST_WORDS = frozenset({"test", "tests", "testing", "tested", "spec", "specs"})
@@ -49,6 +43,27 @@ class Contents:
     background: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Strengths:
+    """How much each layer weighs; how they were found is told in docs/ranking.md.
+
+    ``words``: the words' share of a score where the dense leg knows nothing better than what any two chunks
+    have in common. ``filename`` and ``definition``: shares of the best score that are added. The others are
+    factors.
+    """
+
+    words: float = 0.375
+    filename: float = 0.4
+    definition: float = 0.2
+    tests: float = 0.8
+    stubs: float = 0.9
+    samples: float = 0.8
+    prose: float = 0.9
+
+
+STRENGTHS = Strengths()
+
+
 def default_legs(vectors: Sequence[VectorField]) -> list[str]:
     """The vectors that are searched where nothing else is asked, in their order.
 
@@ -67,6 +82,7 @@ def leg_weights(
     contents: Contents,
     asked: Mapping[str, float],
     layers: Sequence[Layer],
+    strengths: Strengths = STRENGTHS,
 ) -> dict[str, float]:
     """Each leg's weight for one query; sparse and dense legs share 1, each group alike among its own.
 
@@ -82,7 +98,7 @@ def leg_weights(
     ]
     share = _EVEN_WORDS
     if doubts and "weights" in layers:
-        share = min(_MOST_WORDS, max(0.0, _WORDS_SHARE * sum(doubts) / len(doubts)))
+        share = min(_MOST_WORDS, max(0.0, strengths.words * sum(doubts) / len(doubts)))
     if not sparse or not dense:
         share = 1.0 if sparse else 0.0
     weights = {name: share / len(sparse) for name in sparse}
@@ -93,11 +109,14 @@ def leg_weights(
 class Boosts:
     """What paths and names say of hits, for one query."""
 
-    def __init__(self, text: str, contents: Contents, layers: Sequence[Layer]) -> None:
+    def __init__(
+        self, text: str, contents: Contents, layers: Sequence[Layer], strengths: Strengths = STRENGTHS
+    ) -> None:
         self._words = query_words(text)
         self._name = name_asked(text)
         self._contents = contents
         self._layers = layers
+        self._strengths = strengths
         self._files: dict[str, float] = {}
 
     def of(self, payload: Mapping[str, Any], score: float, best: float) -> dict[str, float]:
@@ -107,10 +126,10 @@ class Boosts:
         if "filename" in self._layers:
             if path not in self._files:
                 self._files[path] = filename_match(self._words, path)
-            added["filename"] = _FILENAME * best * self._files[path]
+            added["filename"] = self._strengths.filename * best * self._files[path]
         if "definition" in self._layers and self._name:
             names = payload.get("defines", "").lower().split("\n")
-            added["definition"] = _DEFINITION * best * (self._name in names)
+            added["definition"] = self._strengths.definition * best * (self._name in names)
         total = score + sum(added.values())
         for layer, factor in self._factors(payload):
             if layer in self._layers:
@@ -122,10 +141,10 @@ class Boosts:
         path, code = payload["path"], payload["kind"] == "code"
         silent_on = self._words.spoken.isdisjoint
         if code and silent_on(_TEST_WORDS) and is_test(path, payload["language"]):
-            yield "tests", _TESTS
+            yield "tests", self._strengths.tests
         if code and is_stub(path):
-            yield "stubs", _STUBS
+            yield "stubs", self._strengths.stubs
         if silent_on(_SAMPLE_WORDS) and is_sample(path):
-            yield "samples", _SAMPLES
+            yield "samples", self._strengths.samples
         if self._contents.code and payload["kind"] == "prose":
-            yield "prose", _PROSE
+            yield "prose", self._strengths.prose

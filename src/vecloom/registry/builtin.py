@@ -318,6 +318,7 @@ BUILTIN: tuple[ModelSpec, ...] = (
         recommended_batch=64,
         # Averages of chunks of some 250 tokens in public repositories of nine languages; docs/ranking.md.
         settings={
+            "words": "identifiers",
             "k": 1.5,
             "b": 0.75,
             "language": "english",
