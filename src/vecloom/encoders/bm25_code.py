@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -39,18 +38,19 @@ class Field(NamedTuple):
     text_of: Callable[[Passage], str]
 
 
-def _stem_of(passage: Passage) -> str:
-    name = PurePosixPath(passage.path).name
-    return name.split(".")[0] or name
+def _name_of(passage: Passage) -> str:
+    """A file's name up to its endings; a dot in front is no ending."""
+    name = passage.path.rpartition("/")[2]
+    return name[:1] + name[1:].partition(".")[0]
 
 
 def _folders_of(passage: Passage) -> str:
-    return "/".join(PurePosixPath(passage.path).parts[:-1][-FOLDERS:])
+    return "/".join(passage.path.split("/")[:-1][-FOLDERS:])
 
 
 _TEXTS: Mapping[str, Callable[[Passage], str]] = {
     "text": lambda passage: passage.text,
-    "file": _stem_of,
+    "file": _name_of,
     "folders": _folders_of,
     "defines": lambda passage: passage.defines,
     "within": lambda passage: passage.within,

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from pathlib import PurePosixPath
 from typing import Any
 
 from vecloom.encoders.identifiers import parts_of, whole_of
@@ -73,11 +72,11 @@ def filename_match(query: QueryWords, path: str) -> float:
 @lru_cache(maxsize=8192)
 def _file_words(path: str) -> tuple[dict[str, str], dict[str, str]]:
     """Stem -> word, of the file's name without its endings and of its folder's name."""
-    place = PurePosixPath(path)
-    return _stems(parts_of_name(place.name)), _stems(parts_of_name(place.parent.name))
+    *folders, name = path.split("/")
+    return _stems(_parts_of_name(name)), _stems(_parts_of_name(folders[-1] if folders else ""))
 
 
-def parts_of_name(name: str) -> list[str]:
+def _parts_of_name(name: str) -> list[str]:
     """The words of a file's name up to the first dot that is not the first character."""
     stem = name[:1] + name[1:].partition(".")[0]
     return [part for word in _WORD.findall(stem) for part in parts_of(word)]
