@@ -460,9 +460,10 @@ class Index:
         names = query.names(self._schema)
         engine = self._query_engine(names, task)
         vectors = engine.encode_queries([text], names)
-        terms = _terms(engine, text, vectors) if query.layers or explain else {}
+        ranks = query.fused == "auto"
+        terms = _terms(engine, text, vectors) if ranks or explain else {}
         with self._home.access.open("search") as store:
-            if query.layers and self._contents is None:
+            if ranks and self._contents is None:
                 self._contents = contents_of(store)
             return search(store, query, vectors, contents=self._contents, terms=terms)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -208,35 +208,34 @@ def search(
             legs = [_without_joins(leg, (terms or {}).get(leg.name, {})) for leg in legs]
     if where is None or not legs:
         return []
-    fields = (*_FILE_FIELDS, *ranking.FIELDS) if query.layers else _FILE_FIELDS
+    fields = (*_FILE_FIELDS, *ranking.FIELDS) if query.fused == "auto" else _FILE_FIELDS
     lists = store.search(legs, where if query.filters else None, query.depth, fields)
     found = {leg.name: hits for leg, hits in zip(legs, lists, strict=True)}
     shares, boosts = scored(query, found, store.schema, contents or Contents())
     files = {hit.id: tuple(hit.payload[f] for f in _FILE_FIELDS) for hits in lists for hit in hits}
     scores = {point: score + sum(boosts.get(point, {}).values()) for point, score in totals(shares).items()}
     best = dict(spread_over_files(ordered(scores), files.__getitem__, query.per_file)[: query.limit])
-    places: dict[str, dict[str, LegHit]] = {point: {} for point in best}
+    words = [leg.name for leg in legs if isinstance(leg.vector, tuple)] if query.explain else []
+    places = _places(found, best)
+    ranked = []
+    for record in store.get(list(best), _HIT_FIELDS, words):
+        why = None
+        if query.explain:
+            matched = _matched(record.vectors, legs, terms or {})
+            why = Explanation(shares[record.id], boosts.get(record.id, {}), matched)
+        payload = {name: record.payload[name] for name in _HIT_FIELDS}
+        ranked.append(Hit(record.id, best[record.id], legs=places[record.id], explanation=why, **payload))
+    return ranked
+
+
+def _places(found: Mapping[str, Sequence[Scored]], points: Iterable[str]) -> dict[str, dict[str, LegHit]]:
+    """Where each leg placed these points."""
+    places: dict[str, dict[str, LegHit]] = {point: {} for point in points}
     for name, hits in found.items():
         for rank, hit in enumerate(hits, 1):
             if hit.id in places:
                 places[hit.id][name] = LegHit(rank, hit.score)
-    words = [leg.name for leg in legs if isinstance(leg.vector, tuple)] if query.explain else []
-    ranked: list[Hit] = []
-    for record in store.get(list(best), _HIT_FIELDS, words):
-        explanation = None
-        if query.explain:
-            matched = _matched(record.vectors, legs, terms or {})
-            explanation = Explanation(shares[record.id], boosts.get(record.id, {}), matched)
-        ranked.append(
-            Hit(
-                id=record.id,
-                score=best[record.id],
-                legs=places[record.id],
-                explanation=explanation,
-                **{name: record.payload[name] for name in _HIT_FIELDS},
-            )
-        )
-    return ranked
+    return places
 
 
 def scored(
