@@ -12,6 +12,7 @@
     │   ├── InvalidVectorError    a vector that must not be stored (NaN, zero, unsorted, wrong size)
     │   └── StoreFullError        no room on the disk
     ├── IndexMismatchError    the index was made with other models or settings
+    ├── JudgmentsError        judged queries that cannot be read, or do not fit the index
     ├── PackError             a pack that is damaged, was tampered with, or is none
     ├── TimeLimitError        the time that was given is over; what is done stays
     ├── IndexFormatError      the index was made by a newer version, or is not an index
@@ -75,6 +76,10 @@ class IndexMismatchError(VecloomError):
     """The index was made with other models or settings than those asked for."""
 
     exit_code = 2
+
+
+class JudgmentsError(VecloomError):
+    """Judged queries that cannot be read, or that do not fit what the index holds."""
 
 
 class PackError(VecloomError):

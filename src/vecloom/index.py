@@ -502,6 +502,16 @@ class Index:
         """Let go of the shard."""
         self._home.access.close()
 
+    def files(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """What the points tell of their files: (source, path) -> (chunks, last line)."""
+        found: dict[tuple[str, str], tuple[int, int]] = {}
+        with self._home.access.open("files") as store:
+            for record in store.scroll(fields=("source", "path", "end_line")):
+                file = (record.payload["source"], record.payload["path"])
+                chunks, last = found.get(file, (0, 0))
+                found[file] = (chunks + 1, max(last, record.payload["end_line"]))
+        return found
+
 
 def _terms(engine: Engine, text: str, vectors: Mapping[str, Vectors]) -> dict[str, dict[int, str]]:
     """Sparse vector -> index in the encoded query -> the word behind it."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from vecloom.cli import carrying, indexing, inspecting, models, searching
+from vecloom.cli import carrying, evaluating, indexing, inspecting, models, searching
 from vecloom.errors import VecloomError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.command("index")(indexing.index)
 app.command("search")(searching.search)
+app.command("eval")(evaluating.evaluate)
 app.command("embed")(carrying.embed)
 app.command("load")(carrying.load)
 app.command("export")(carrying.export)

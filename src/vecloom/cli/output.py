@@ -37,6 +37,7 @@ _STEPS = {
     "optimise": "optimising",
     "load": "loading into",
     "export": "exporting",
+    "search": "searching by",
 }
 
 
