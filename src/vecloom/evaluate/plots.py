@@ -18,7 +18,7 @@ _SCALES = (0.1, 0.2, 0.5, 1.0)
 
 def escaped(text: object) -> str:
     """Text for HTML and SVG: markup, control characters and direction overrides escaped."""
-    return html.escape(printable(str(text)), quote=True)
+    return html.escape(printable(str(text), keep="\n"), quote=True)
 
 
 def bar(
