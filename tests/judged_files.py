@@ -11,7 +11,7 @@ TREE = {
     "src/loom.py": "class Loom:\n    def weave(self, thread):\n        return thread\n\n\n"
     "def unravel(cloth):\n    return cloth\n",
     "src/retry.py": "def connect():\n    for attempt in range(3):\n        retry(attempt)\n",
-    "docs/guide.md": "# Guide\n\nHow the threads are dyed red.\n\n## Retries\n\nRetry the connection twice.\n",
+    "docs/guide.md": "# Guide\n\nHow threads are dyed red.\n\n## Retries\n\nRetry the connection twice.\n",
     "docs/colours.md": "# Colours\n\nIndigo, madder and weld are plants that dye wool.\n",
     "settings.toml": '[loom]\nthread = "red"\nspeed = 12\n',
 }

@@ -19,7 +19,8 @@ import pytest
 
 from changing_tree import ChangingTree
 from commands import Commands
-from judged_files import QUERIES, make_tree, write_beir, write_queries
+from judged_files import QUERIES, TREE, make_tree, write_beir, write_queries
+from qdrant_standin import Standin
 from stored import contents
 from vecloom import carry
 from vecloom.cli import run
@@ -142,7 +143,7 @@ class Page(HTMLParser):
 
 
 def test_the_objects_of_json(vecloom: Eval, index: Path, judged: Path) -> None:
-    before = {path: path.read_bytes() for path in index.rglob("*.json")}
+    before = (index / "index.json").read_bytes()
     rows = vecloom("eval", judged, "--index", index, "--json").rows
     assert list(rows) == [*LEGS, *get_args(FusionName), "fused"]
     for row in rows.values():
@@ -159,7 +160,7 @@ def test_the_objects_of_json(vecloom: Eval, index: Path, judged: Path) -> None:
     apart = rows["bm25"]["against_fused"]["ndcg@10"]
     assert apart["mean"] == pytest.approx(rows["bm25"]["ndcg@10"] - rows["fused"]["ndcg@10"])
     assert apart["wins"] + apart["losses"] + apart["ties"] == 3
-    assert {path: path.read_bytes() for path in index.rglob("*.json")} == before
+    assert (index / "index.json").read_bytes() == before
 
 
 def test_the_runs_are_the_searches_of_their_names(
@@ -308,6 +309,32 @@ def test_two_indexes_are_compared(vecloom: Eval, index: Path, judged: Path, tmp_
     assert str(index) in " ".join(page.text) and "B less A" in " ".join(page.text)
     table = vecloom("eval", judged, "--compare", index, index).out
     assert "B less A" in table and ".000 to .000" in table
+
+
+def test_problems_of_two_indexes_are_told_once_or_by_side(vecloom: Eval, index: Path, tmp_path: Path) -> None:
+    make_tree(tmp_path / "part", {"src/loom.py": TREE["src/loom.py"]})
+    assert vecloom("index", "part", "--index", "less", "--models", "bm25").code == 0
+    queries = write_queries(tmp_path / "q.json", [*QUERIES, {"query": "", "targets": ["settings.toml"]}])
+    told = vecloom("eval", queries, "--compare", index, index, "--report", "same.html").err
+    assert told.count("queries without a text") == 1 and "vecloom: queries without a text" in told
+    told = vecloom("eval", queries, "--compare", index, "less", "--report", "other.html").err
+    assert told.count("queries without a text") == 2
+    assert "vecloom, B: targets whose path the index does not hold: 3" in told
+    heads = [
+        " ".join(Page.of(tmp_path / name).text).count("What the means hide")
+        for name in ("same.html", "other.html")
+    ]
+    assert heads == [1, 2]
+
+
+def test_a_collection_of_a_server(vecloom: Eval, judged: Path, index: Path, standin: Standin) -> None:
+    standin.forget()
+    where = ["--index", standin.url, "--collection", "judged"]
+    assert vecloom("index", "tree", *where, "--models", "bm25").code == 0
+    rows = vecloom("eval", judged, *where, "--json").rows
+    words = vecloom("eval", judged, "--index", index, "--json").rows["bm25"]
+    assert rows["bm25"]["ndcg@10"] == pytest.approx(words["ndcg@10"])
+    assert rows["fused"]["index"] == f"{standin.url}, judged"
 
 
 def test_a_pack_and_its_zip_are_loaded_for_as_long_as_it_takes(

@@ -13,7 +13,7 @@ from ir_measures import RR, R, nDCG
 from vecloom.evaluate import bootstrap
 from vecloom.evaluate.bootstrap import difference, estimates
 from vecloom.evaluate.judged import JudgedQuery, Target
-from vecloom.evaluate.metrics import Place, collapsed, ndcg, ranks_of, scored
+from vecloom.evaluate.metrics import Place, collapsed, holds, ndcg, ranks_of, scored
 
 
 def document(name: str) -> Place:
@@ -72,6 +72,13 @@ def test_lines_by_hand() -> None:
     assert scored(query, hits, 1) == {"ndcg": 0.0, "recall": 0.0, "mrr": 0.0}
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "wanted"), [(1, 4, False), (1, 5, True), (9, 12, True), (10, 12, False)]
+)
+def test_lines_overlap_where_they_share_one(start: int, end: int, wanted: bool) -> None:
+    assert holds(Place("s", "a", 5, 9), Target("a", start, end)) is wanted
+
+
 def test_the_ideal_is_of_the_k_best_gains() -> None:
     assert ndcg([1.0, 2.0, 3.0], [None, None, 1], 1) == 1.0
     assert ndcg([1.0, 2.0, 3.0], [1, None, None], 1) == pytest.approx(1 / 3)
@@ -114,7 +121,7 @@ def test_intervals_of_a_coin_are_as_wide_as_they_should_be() -> None:
 def test_differences_are_paired() -> None:
     draw = np.random.default_rng(3)
     theirs = draw.random(100)
-    ours = theirs + np.repeat([0.02, 0.0, -0.01, 1e-13], 25)
+    ours = theirs + np.repeat([0.02, 1e-13, -0.01, -1e-13], 25)
     (one,) = estimates((ours - theirs)[:, None])
     found = difference(ours, theirs, one)
     assert (found.wins, found.losses, found.ties) == (25, 25, 50)

@@ -113,10 +113,10 @@ def _tell(made: list[Evaluation], report: Path | None, json: bool) -> None:
     from vecloom.cli.output import say, write, write_json
     from vecloom.durable import written
     from vecloom.evaluate import listing, page, records
+    from vecloom.evaluate.evaluation import sided_problems
 
-    for number, one in enumerate(made):
-        side = f" {'AB'[number]}" if len(made) > 1 else ""
-        for line in listing.problem_lines(one.problems):
+    for side, problems in sided_problems(made):
+        for line in listing.problem_lines(problems):
             say(f"vecloom{side}: {line}")
     for note in made[0].judged.notes:
         say(f"vecloom: {note}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -183,7 +182,6 @@ def _chosen(files: Sequence[Copied], most: int) -> tuple[_Chosen, list[Problem]]
             draw.shuffle(found)
             waiting.append((number, document, found))
     draw.shuffle(waiting)
-    often = Counter(flattened(one.text) for _, _, found in waiting for one in found)
     chosen: _Chosen = {}
     taken, elsewhere = 0, []
     while waiting and taken < most:
@@ -192,7 +190,7 @@ def _chosen(files: Sequence[Copied], most: int) -> tuple[_Chosen, list[Problem]]
                 one = found.pop()
                 said = flattened(one.text)
                 rest = flattened(without(document.text.encode(), [one]).decode())
-                if often[said] > 1 or everything.count(said) + rest.count(said) > texts[number].count(said):
+                if everything.count(said) + rest.count(said) > texts[number].count(said):
                     elsewhere.append(one.text)
                     continue
                 chosen.setdefault((document.source, document.path), []).append(one)

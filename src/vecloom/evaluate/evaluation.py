@@ -124,6 +124,14 @@ def evaluate(
     return replace(made, problems=tuple(found))
 
 
+def sided_problems(evaluations: Sequence[Evaluation]) -> list[tuple[str, tuple[Problem, ...]]]:
+    """The problems of one evaluation, or of two with words for the side; what both have is told once."""
+    found = [one.problems for one in evaluations]
+    if len(found) > 1 and found[0] != found[1]:
+        return [(f", {side}", problems) for side, problems in zip("AB", found, strict=True) if problems]
+    return [("", found[0])] if found[0] else []
+
+
 @dataclass(frozen=True, slots=True)
 class Way:
     """One way to search: arguments of `vecloom.Index.search`."""

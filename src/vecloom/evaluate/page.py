@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 
 from vecloom.evaluate import parts, plots
-from vecloom.evaluate.evaluation import FUSED, Evaluation, Run
+from vecloom.evaluate.evaluation import FUSED, Evaluation, Run, sided_problems
 from vecloom.evaluate.figures import TITLES, interval, signed, unsigned
 from vecloom.evaluate.judged import Judged
 from vecloom.evaluate.metrics import METRICS
@@ -146,14 +146,8 @@ def _page(evaluations: Sequence[Evaluation], k: int, tiles: Iterable[str], secti
     judged = evaluations[0].judged
     both = len(evaluations) > 1
     problems = [
-        parts.section(
-            f"What the means hide{f', {name}' if both else ''}",
-            "",
-            parts.problem_list(one.problems),
-            "problems",
-        )
-        for name, one in zip(("A", "B"), evaluations, strict=False)
-        if one.problems
+        parts.section(f"What the means hide{side}", "", parts.problem_list(found), "problems")
+        for side, found in sided_problems(evaluations)
     ]
     notes = "".join(f"<li>{escaped(note)}</li>" for note in judged.notes)
     said = [parts.section("What these queries can say", "", f"<ul>{notes}</ul>")] if notes else []
