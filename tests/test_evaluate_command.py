@@ -291,7 +291,8 @@ def test_a_report_shows_everything_and_escapes_it(vecloom: Eval, index: Path, tm
 
 
 def test_two_indexes_are_compared(vecloom: Eval, index: Path, judged: Path, tmp_path: Path) -> None:
-    assert vecloom("index", "tree", "--index", "words", "--models", "bm25").code == 0
+    make_tree(tmp_path / "part", {"src/loom.py": TREE["src/loom.py"]})
+    assert vecloom("index", "part", "--index", "words", "--models", "bm25").code == 0
     done = vecloom("eval", judged, "--compare", index, "words", "--json", "--report", "report.html")
     assert done.code == 0, done.err
     first, second, apart = map(json.loads, done.out.splitlines())
@@ -299,6 +300,7 @@ def test_two_indexes_are_compared(vecloom: Eval, index: Path, judged: Path, tmp_
     assert (first["index"], second["index"]) == (str(index), "words")
     for metric in ("ndcg@10", "recall@10", "mrr@10"):
         assert apart[metric] == pytest.approx(second[metric] - first[metric])
+        assert apart[metric] < 0 and apart["queries_won"][metric]["losses"] > 0, "B lacks most targets"
         low, high = apart["intervals"][metric]
         assert low <= apart[metric] <= high
         assert sum(apart["queries_won"][metric].values()) == 3
