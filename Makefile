@@ -12,7 +12,7 @@ else
 TORCH := torch==2.13.0
 endif
 
-.PHONY: demo test test-server lint docs bench bench-e2e bench-large bench-gpu bench-packs clean
+.PHONY: demo test test-server lint docs bench bench-e2e bench-large bench-gpu bench-packs bench-quality clean
 
 demo: $(VENV)/core.done
 	$(BIN)/vecloom index . --index $(VENV)/demo-index
@@ -51,6 +51,10 @@ bench-gpu: $(VENV)/bench.done
 
 bench-packs: $(VENV)/bench.done
 	$(BIN)/python -m bench.packs
+
+# Judged sets of your own: make bench-quality SETS="path/to/set path/to/folder-of-sets"
+bench-quality: $(VENV)/bench.done
+	$(BIN)/python -m bench.quality $(SETS)
 
 clean:
 	rm -rf $(VENV) .bench

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -97,13 +96,7 @@ def evaluate(
     holding = Holding(name or index.place, files)
     found = [*judged.problems, *holding.problems(judged)]
     ways = [way for way in ways_of(index) if way.name == FUSED or not default_only]
-    runs: dict[tuple[tuple[str, Any], ...], Run] = {}
-    done = []
-    for way in ways:
-        key = tuple(sorted({**_defaults(), **way.options}.items()))
-        if key not in runs:
-            runs[key] = _run(index, judged, way, k, task, listener)
-        done.append(replace(runs[key], name=way.name, kind=way.kind))
+    done = [_run(index, judged, way, k, task, listener) for way in ways]
     status = index.status()
     made = Evaluation(
         place=name or index.place,
@@ -142,7 +135,7 @@ class Way:
 
 
 def ways_of(index: Index) -> list[Way]:
-    """Each leg, each fusion of the legs that a search takes by default, and the default search.
+    """Each leg, each plain fusion of all legs but multivectors, and the default search.
 
     Where there is one leg, fusions are left out: they are that leg.
     """
@@ -150,15 +143,11 @@ def ways_of(index: Index) -> list[Way]:
     quick = [field for field in fields if field.kind != "multivector"] or fields
     legs = [Way(field.name, "leg", {"using": (field.name,)}) for field in fields]
     fusions = (
-        [Way(name, "fusion", {"fusion": name}) for name in get_args(FusionName)] if len(quick) > 1 else []
+        [Way(name, "fusion", {"fusion": name}) for name in get_args(FusionName) if name != "auto"]
+        if len(quick) > 1
+        else []
     )
     return [*legs, *fusions, Way(FUSED, "default", {})]
-
-
-def _defaults() -> dict[str, Any]:
-    """What a search does where nothing is said: the same call under two names is made once."""
-    parameters = inspect.signature(Index.search).parameters
-    return {name: parameters[name].default for name in ("using", "fusion")}
 
 
 def _run(index: Index, judged: Judged, way: Way, k: int, task: str | None, listener: Listener) -> Run:
