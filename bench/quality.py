@@ -2,9 +2,9 @@
 
     python -m bench.quality FOLDER [FOLDER ...]
 
-A FOLDER is a set: ``queries.json`` beside ``files/``, or a BEIR folder; or it is a folder of such folders, which
-together make one group (the mean over its sets counts). Indexes are kept in ``.bench/quality``. The tables go to
-docs/benchmarks.md. No set comes with this repository; docs/ranking.md tells which were measured.
+A FOLDER is a set: ``queries.json`` beside ``files/``, or a BEIR folder. A folder of such folders is one
+group, of which the mean over its sets counts. Indexes are kept in ``.bench/quality``, the tables go to docs/benchmarks.md. No set
+comes with this repository; docs/ranking.md tells which were measured.
 """
 
 from __future__ import annotations
