@@ -3,8 +3,8 @@
     python -m bench.quality FOLDER [FOLDER ...]
 
 A FOLDER is a set: ``queries.json`` beside ``files/``, or a BEIR folder. A folder of such folders is one
-group, of which the mean over its sets counts. Indexes are kept in ``.bench/quality``, the tables go to docs/benchmarks.md. No set
-comes with this repository; docs/ranking.md tells which were measured.
+group, of which the mean over its sets counts. Indexes are kept in ``.bench/quality``, the tables go to
+docs/benchmarks.md. No set comes with this repository; docs/ranking.md tells which were measured.
 """
 
 from __future__ import annotations
