@@ -92,10 +92,13 @@ def _stems(words: Iterable[str]) -> dict[str, str]:
 
 def _begins_alike(stem: str, others: Iterable[str]) -> bool:
     """Whether one of two words is the other's beginning."""
-    return any(
-        min(len(stem), len(other)) >= _LEAST_BEGINNING and (other.startswith(stem) or stem.startswith(other))
-        for other in others
-    )
+    head = stem[:_LEAST_BEGINNING]
+    if len(head) < _LEAST_BEGINNING:
+        return False
+    for other in others:
+        if other.startswith(head) and (other.startswith(stem) or stem.startswith(other)):
+            return True
+    return False
 
 
 @cache

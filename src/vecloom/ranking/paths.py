@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
+
+#: Paths whose answers are kept: the same files come up again and again.
+_KNOWN = 8192
 
 #: Folders of tests, in any language.
 _TEST_FOLDER = re.compile(
@@ -51,17 +55,20 @@ _SAMPLE = re.compile(
 )
 
 
+@lru_cache(maxsize=_KNOWN)
 def is_test(path: str, language: str) -> bool:
     """Whether a file of this language is called like a test, or lies in a folder of tests."""
     pattern = _TEST_FILES.get(language)
     return bool(_TEST_FOLDER.search(path) or (pattern and pattern.search(path)))
 
 
+@lru_cache(maxsize=_KNOWN)
 def is_stub(path: str) -> bool:
     """Whether a file is one that mostly gathers others (``__init__.py``, ``index.js``)."""
     return bool(_STUB.search(path))
 
 
+@lru_cache(maxsize=_KNOWN)
 def is_sample(path: str) -> bool:
     """Whether a file lies among examples, or in a copy of others' code."""
     return bool(_SAMPLE.search(path))

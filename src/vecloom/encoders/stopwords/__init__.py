@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from vecloom.errors import ConfigError
 
 
+@cache
 def stopwords(language: str) -> frozenset[str]:
     """The stop words of ``language`` ("english").
 
