@@ -86,15 +86,18 @@ def leg_weights(
 ) -> dict[str, float]:
     """Each leg's weight for one query; sparse and dense legs share 1, each group alike among its own.
 
+    A leg that found nothing (its vectors are not there yet) has no weight.
+
     The better the best dense hit is, measured from the background up to 1, the less words count.
     ``asked``: factors on top, 1 where not named.
     """
-    sparse = [name for name in found if fields[name].kind == "sparse"]
-    dense = [name for name in found if name not in sparse]
+    heard = [name for name, hits in found.items() if hits]
+    sparse = [name for name in heard if fields[name].kind == "sparse"]
+    dense = [name for name in heard if name not in sparse]
     doubts = [
         (1 - found[name][0].score) / (1 - contents.background[name])
         for name in dense
-        if found[name] and contents.background.get(name, 1.0) < 1
+        if contents.background.get(name, 1.0) < 1
     ]
     share = _EVEN_WORDS
     if doubts and "weights" in layers:
@@ -103,7 +106,7 @@ def leg_weights(
         share = 1.0 if sparse else 0.0
     weights = {name: share / len(sparse) for name in sparse}
     weights |= {name: (1 - share) / len(dense) for name in dense}
-    return {name: weights[name] * asked.get(name, 1.0) for name in found}
+    return {name: weights.get(name, 0.0) * asked.get(name, 1.0) for name in found}
 
 
 class Boosts:
