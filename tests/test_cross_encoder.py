@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 from bench.standins import make_reranker
-from numpy.typing import NDArray
 
+from tiny_reranker import export_reranker, reference
 from vecloom.cli import run
 from vecloom.config import load_config
 from vecloom.encoders import cross_encoder
-from vecloom.encoders.cross_encoder import CrossEncoder
+from vecloom.encoders.cross_encoder import CrossEncoder, OnnxCrossEncoder
 from vecloom.encoders.transformer import TokenBudget
 from vecloom.errors import ConfigError, EncodingError, UnknownModelError, UsageError, WeightsError
 from vecloom.index import Index
@@ -45,21 +46,55 @@ def encoder_of(key: str, folder: Path) -> CrossEncoder:
     return CrossEncoder(Registry().reranker(key), folder, "cpu", "fp32")
 
 
-def reference(folder: Path, texts: tuple[str, ...]) -> NDArray[np.float32]:
-    import torch
-    from sentence_transformers import CrossEncoder as Peer
-
-    peer = Peer(str(folder), device="cpu", max_length=128, activation_fn=torch.nn.Identity())
-    return np.asarray(peer.predict([(QUERY, text) for text in texts]))
-
-
 @pytest.mark.parametrize("key", KINDS)
 def test_scores_are_what_sentence_transformers_gives(key: str, folders: Mapping[str, Path]) -> None:
     spec = replace(Registry().reranker(key), max_tokens=128)
     found = CrossEncoder(spec, folders[key], "cpu", "fp32").scores(QUERY, TEXTS)
-    np.testing.assert_allclose(found.values, reference(folders[key], TEXTS), atol=1e-4)
+    np.testing.assert_allclose(found.values, reference(folders[key], QUERY, TEXTS), atol=1e-4)
     assert found.cut_texts == 1 and len(set(found.values.tolist())) == len(TEXTS)
     assert found.values.dtype == np.float32
+
+
+@pytest.mark.parametrize("key", KINDS)
+def test_an_onnx_file_gives_the_same_by_its_own_names(
+    key: str, folders: Mapping[str, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(folders[key], tmp_path / "onnx", ignore=shutil.ignore_patterns("*.safetensors"))
+    export_reranker(folders[key], folder / "model.onnx")
+    spec = replace(
+        Registry().reranker(key), max_tokens=128, backends=("onnx",), onnx_file="model.onnx", output="logits"
+    )
+    found = OnnxCrossEncoder(spec, folder, "cpu", threads=2).scores(QUERY, TEXTS)
+    np.testing.assert_allclose(found.values, reference(folders[key], QUERY, TEXTS), atol=1e-4)
+    assert found.cut_texts == 1 and found.values.dtype == np.float32
+    alone = OnnxCrossEncoder(spec, folder, "cpu", threads=1)
+    assert [alone.scores(QUERY, [text]).values.item() for text in TEXTS] == found.values.tolist()
+    assert alone.scores(QUERY, []).values.shape == (0,)
+
+
+def test_an_onnx_file_that_does_not_rerank_is_told(tmp_path: Path) -> None:
+    spec = replace(
+        Registry().reranker("ms-marco-v2"), max_tokens=128, backends=("onnx",), onnx_file="model.onnx"
+    )
+    three = make_reranker(tmp_path / "three", num_labels=3)
+    export_reranker(three, three / "model.onnx")
+    with pytest.raises(WeightsError, match=r"model\.onnx' gives 3 numbers for a pair; ms-marco-v2 needs a"):
+        OnnxCrossEncoder(spec, three, "cpu", 1).scores(QUERY, TEXTS)
+    with pytest.raises(WeightsError, match="has no output 'score'; it has logits"):
+        OnnxCrossEncoder(replace(spec, output="score"), three, "cpu", 1).scores(QUERY, TEXTS)
+    with pytest.raises(EncodingError, match=r"refuses a text of 186 tokens \(the row's max_tokens is 300;"):
+        OnnxCrossEncoder(replace(spec, max_tokens=300), three, "cpu", 1).scores("retry", ["open the " * 91])
+    import torch
+    from transformers import BertForSequenceClassification
+
+    bad = make_reranker(tmp_path / "bad")
+    model = BertForSequenceClassification.from_pretrained(bad)
+    with torch.no_grad():
+        model.classifier.bias.fill_(float("nan"))
+    model.save_pretrained(bad)
+    export_reranker(bad, bad / "model.onnx")
+    with pytest.raises(EncodingError, match="ms-marco-v2 gives NaN or infinity, as for the text 'open the"):
+        OnnxCrossEncoder(spec, bad, "cpu", 1).scores(QUERY, TEXTS)
 
 
 @pytest.mark.parametrize("key", KINDS)
@@ -153,13 +188,19 @@ def test_a_row_of_ones_own_is_a_reranker_and_is_verified(
     file.write_text(row, "utf-8")
     config = load_config(file=file, cache_dir=tmp_path / "cache")
     found = Reranker("mine", config=config).scores(QUERY, TEXTS)
-    np.testing.assert_allclose(found.values, reference(folders["ms-marco-v2"], TEXTS), atol=1e-4)
+    np.testing.assert_allclose(found.values, reference(folders["ms-marco-v2"], QUERY, TEXTS), atol=1e-4)
     monkeypatch.setenv("VECLOOM_CONFIG", str(file))
     monkeypatch.setenv("VECLOOM_CACHE_DIR", str(tmp_path / "cache"))
     assert run(["models", "verify", "mine"]) == 0
     assert "unknown golden" in capsys.readouterr().out
     assert run(["models", "pull", "mine"]) == 0
-    for more, said in (("dim = 8", "a reranker has none"), ('backends = ["onnx"]', "runs on torch alone")):
+    for more, said in (
+        ("dim = 8", "a reranker has none"),
+        ('backends = ["openvino"]', r"a reranker runs on torch or on onnx, one of them"),
+        ('backends = ["torch", "onnx"]', r"a reranker runs on torch or on onnx, one of them"),
+        ('backends = ["onnx"]', "onnx_file is missing: a reranker runs on onnx from a file of its own"),
+        ('onnx_file = "model.onnx"', "such a row runs on onnx alone"),
+    ):
         file.write_text(row + more + "\n", "utf-8")
         with pytest.raises(ConfigError, match=said):
             load_config(file=file)

@@ -24,11 +24,12 @@ from vecloom.pipeline.manifest import FILE_NAME, Manifest, load_manifest, widene
 from vecloom.pipeline.naming import name_sources
 from vecloom.pipeline.places import Place, home_of, is_url
 from vecloom.pipeline.report import IndexReport, Listener, both, quiet
+from vecloom.pipeline.reranking import Reranker
 from vecloom.pipeline.setup import chunker_for, engine_of, instant_names, passes_for, pinned
-from vecloom.ranking import WORD_LEGS, Contents
+from vecloom.ranking import RERANK_TOP, WORD_LEGS, Contents
 from vecloom.recipe import Asked, new_recipe, query_task
 from vecloom.registry import DEFAULT_MODELS, ModelSpec
-from vecloom.search import Query, contents_of, search
+from vecloom.search import Query, contents_of, encoded_texts, search
 from vecloom.types import Filter, Hit, SparseRows, Vectors
 from vecloom.weights import unheard
 
@@ -84,6 +85,7 @@ class Index:
         self._notice = notice
         self._device = device
         self._engines: dict[object, Engine] = {}
+        self._rerankers: dict[str, Reranker] = {}
         self._contents: Contents | None = None
 
     @classmethod
@@ -430,6 +432,8 @@ class Index:
         without: Sequence[str] = (),
         task: str | None = None,
         explain: bool = False,
+        rerank: str | None = None,
+        rerank_top: int | None = None,
     ) -> list[Hit]:
         """The best chunks for a question, best first.
 
@@ -441,10 +445,19 @@ class Index:
         that many chunks a file's others come only once other files run out. ``task``: whose prompt the query
         is given, of the models that have several. ``explain``: each hit tells why it stands where it does.
 
+        ``rerank``: a reranker that reads the best hits (30, or ``rerank_top``) together with the query, and
+        orders them by its scores (`Hit.reranked`). Its model is loaded once.
+
         Raises:
-            UsageError: an empty query, an unknown name, fusion, layer, filter or task.
+            UsageError: an empty query, an unknown name, fusion, layer, filter or task, or no reranker.
+            WeightsError: a model's files cannot be had.
+            DeviceError: the device that was asked for is not there.
+            MissingExtraError: the reranker runs on PyTorch, which is not installed.
             StoreBusyError: the shard could not be had within 10 s; the message says who holds it.
         """
+        if rerank is None and rerank_top is not None:
+            raise UsageError(f"{rerank_top} hits are to be reranked, by which model? Name it: --rerank MODEL")
+        reranker = None if rerank is None else self._reranker(rerank)
         query = Query(
             text,
             limit,
@@ -455,9 +468,12 @@ class Index:
             per_file,
             tuple(without),
             explain,
+            None if reranker is None else RERANK_TOP if rerank_top is None else rerank_top,
         )
         self._load()
         names = query.names(self._schema)
+        if reranker is not None:
+            reranker.fetch()
         engine = self._query_engine(names, task)
         vectors = engine.encode_queries([text], names)
         ranks = query.fused == "auto"
@@ -465,7 +481,18 @@ class Index:
         with self._home.access.open("search") as store:
             if ranks and self._contents is None:
                 self._contents = contents_of(store)
-            return search(store, query, vectors, contents=self._contents, terms=terms)
+            hits = search(store, query, vectors, contents=self._contents, terms=terms)
+            texts = [] if reranker is None else encoded_texts(store, hits)
+        # Others may have the shard while the model reads.
+        return hits if reranker is None else reranker.reranked(query, hits, texts)
+
+    def _reranker(self, model: str) -> Reranker:
+        """A reranker, made once; its model is loaded on its first use."""
+        key = self._registry.reranker(model).key
+        if key not in self._rerankers:
+            how = How(device=self._device)
+            self._rerankers[key] = Reranker(key, how=how, config=self._config, notice=self._notice)
+        return self._rerankers[key]
 
     def _vector_name(self, name: str) -> str:
         own = {record.vector_name for record in self._manifest.models}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
@@ -51,6 +51,7 @@ class Query:
     ``fusion`` None: "auto", with its layers of ranking but those of ``without``; "rrf" where legs or weights
     are named, because who names them wants just that. ``filters``: key -> values of which one must match.
     ``per_file``: that many chunks of a file come before other files have run out. ``explain``: also tell why.
+    ``rerank_top``: at least so many hits are found, of which a reranker chooses ``limit``; None without one.
     """
 
     text: str
@@ -62,12 +63,15 @@ class Query:
     per_file: int = 1
     without: tuple[str, ...] = ()
     explain: bool = False
+    rerank_top: int | None = None
 
     def __post_init__(self) -> None:
         if not self.text.strip():
             raise UsageError("the query is empty; say what to look for")
         if not 1 <= self.limit <= MOST_HITS or self.per_file < 1:
             raise UsageError(f"limit is 1 to {MOST_HITS}, per-file from 1; not {self.limit}, {self.per_file}")
+        if self.rerank_top is not None and not 1 <= self.rerank_top <= MOST_HITS:
+            raise UsageError(f"a reranker reads 1 to {MOST_HITS} hits; not {self.rerank_top}")
         if self.fusion not in (None, *get_args(FusionName)):
             raise UsageError(
                 f"no fusion is called {self.fusion!r}; there are {', '.join(get_args(FusionName))}"
@@ -99,9 +103,15 @@ class Query:
         return tuple(layer for layer in LAYERS if layer not in self.without)
 
     @property
+    def found(self) -> int:
+        """How many hits are found, before a reranker chooses among them."""
+        return max(self.limit, self.rerank_top or 0)
+
+    @property
     def depth(self) -> int:
         """How many candidates each leg fetches."""
-        return max(100, 10 * self.limit)
+        # Not ten times what a reranker reads: fused scores depend on it, and they should be the same without.
+        return max(100, 10 * self.limit, self.found)
 
     def names(self, schema: Schema) -> tuple[str, ...]:
         """The vector names to search, in the schema's order.
@@ -214,7 +224,7 @@ def search(
     shares, boosts = scored(query, found, store.schema, contents or Contents())
     files = {hit.id: tuple(hit.payload[f] for f in _FILE_FIELDS) for hits in lists for hit in hits}
     scores = {point: score + sum(boosts.get(point, {}).values()) for point, score in totals(shares).items()}
-    best = dict(spread_over_files(ordered(scores), files.__getitem__, query.per_file)[: query.limit])
+    best = dict(spread_over_files(ordered(scores), files.__getitem__, query.per_file)[: query.found])
     words = [leg.name for leg in legs if isinstance(leg.vector, tuple)] if query.explain else []
     places = _places(found, best)
     ranked = []
@@ -236,6 +246,28 @@ def _places(found: Mapping[str, Sequence[Scored]], points: Iterable[str]) -> dic
             if hit.id in places:
                 places[hit.id][name] = LegHit(rank, hit.score)
     return places
+
+
+def encoded_texts(store: Store, hits: Sequence[Hit]) -> list[str]:
+    """What a model without fields was given of each hit: its header and text."""
+    headers = {record.id: record.payload["header"] for record in store.get([h.id for h in hits], ("header",))}
+    # On a server another process may have deleted a hit meanwhile.
+    return [headers.get(hit.id, "") + hit.text for hit in hits]
+
+
+def in_order_of(scores: Sequence[float], hits: Sequence[Hit], query: Query) -> list[Hit]:
+    """The best ``query.limit`` of ``hits`` by a reranker's ``scores``, spread over files as the query asks.
+
+    Of equal scores the better hit comes first.
+    """
+    by_id = {hit.id: replace(hit, reranked=score) for hit, score in zip(hits, scores, strict=True)}
+    ranked = sorted(zip(by_id, scores, strict=True), key=lambda item: -item[1])
+
+    def file_of(point: str) -> tuple[str, str]:
+        return by_id[point].source, by_id[point].path
+
+    best = spread_over_files(ranked, file_of, query.per_file)[: query.limit]
+    return [by_id[point] for point, _ in best]
 
 
 def scored(

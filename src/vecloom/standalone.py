@@ -14,9 +14,9 @@ from vecloom.errors import UsageError
 from vecloom.pipeline.encoding import Encoding, encode_documents
 from vecloom.pipeline.naming import name_sources
 from vecloom.pipeline.report import Listener, quiet
+from vecloom.pipeline.reranking import Reranker
 from vecloom.pipeline.setup import (
     chunker_for,
-    cross_encoder_for,
     engine_of,
     passes_for,
     with_pooling,
@@ -27,10 +27,11 @@ from vecloom.weights import unheard
 
 if TYPE_CHECKING:
     from vecloom.chunking import Chunker
-    from vecloom.encoders.cross_encoder import CrossEncoder, PairScores
     from vecloom.encoders.load import Pass
     from vecloom.sources import Extractor, File, Skip
     from vecloom.types import Chunk, Document, Vectors
+
+__all__ = ["Reranker", "TextEncoder", "chunk_trees", "encode_texts", "generate_sparse_vectors"]
 
 
 def chunk_trees(
@@ -192,45 +193,6 @@ def encode_texts(
     if role == "document":
         return encoder.documents(texts, listener=listener)
     return Encoding(encoder.queries(texts), {}, {}, windows=1)
-
-
-class Reranker:
-    """A cross-encoder: how well texts answer a query, each read together with it."""
-
-    def __init__(
-        self,
-        model: str,
-        *,
-        how: How = ANYHOW,
-        config: Config | None = None,
-        notice: Callable[[str], None] = unheard,
-    ) -> None:
-        """``model``: key or hub id of a reranker. Nothing is fetched or loaded here.
-
-        Raises:
-            UnknownModelError: no row answers to the name.
-            UsageError: the model is no reranker, or cannot be run.
-            DeviceError: the device is not there, or lacks the precision.
-            MissingExtraError: PyTorch is not installed.
-        """
-        self._config = config or load_config()
-        self._how = how
-        self._notice = notice
-        self.spec = self._config.registry().reranker(model)
-        runs_of([self.spec], how)
-
-    @cached_property
-    def _model(self) -> CrossEncoder:
-        return cross_encoder_for(self.spec, self._config, self._notice, self._how)
-
-    def scores(self, query: str, texts: Sequence[str]) -> PairScores:
-        """A number for each text, higher where it answers better; comparable for one query only.
-
-        Raises:
-            WeightsError: the model's files cannot be had or read.
-            EncodingError: the model gave NaN or infinity, or a pair does not fit the device's memory.
-        """
-        return self._model.scores(query, texts)
 
 
 def generate_sparse_vectors(texts: Sequence[str]) -> dict[str, list[dict[str, Any]]]:

@@ -164,6 +164,8 @@ def list_hits(hits: Sequence[Hit], roots: Mapping[str, str]) -> None:
         head.append(f":{hit.start_line}-{hit.end_line}", style="cyan")
         if hit.breadcrumb:
             head.append(f"  {one_line(hit.breadcrumb)}", style="green")
+        if hit.reranked is not None:
+            head.append(f"  reranked {hit.reranked:.4f}", style="magenta")
         legs = " ".join(f"{name}#{leg.rank}" for name, leg in hit.legs.items())
         head.append(f"  {hit.score:.4f} {legs}", style="dim")
         console.print(head)

@@ -17,7 +17,7 @@ from vecloom.cli.options import (
     pairs_of,
 )
 from vecloom.fusion import FusionName
-from vecloom.ranking import LAYERS
+from vecloom.ranking import LAYERS, RERANK_TOP
 
 
 def search(
@@ -60,11 +60,21 @@ def search(
         bool,
         typer.Option("--explain", help="Tell of each hit what each leg and layer adds, and which words."),
     ] = False,
+    rerank: Annotated[
+        str | None,
+        typer.Option(
+            "--rerank", metavar="MODEL", help="Order the best hits by a reranker, which reads each of them."
+        ),
+    ] = None,
+    rerank_top: Annotated[
+        int | None,
+        typer.Option("--rerank-top", metavar="N", help=f"How many hits it reads ({RERANK_TOP})."),
+    ] = None,
     task: TaskOption = None,
     device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
-    """Search an index: every leg, fused.
+    """Search an index: every leg, fused; with --rerank the best hits are then read by a cross-encoder.
 
     While an index run is under way the legs that it has not finished answer from what is stored; a line on
     stderr says so.
@@ -84,6 +94,8 @@ def search(
         without=names_of(without),
         task=task,
         explain=explain,
+        rerank=rerank,
+        rerank_top=rerank_top,
     )
     if partial := [*opened.unfinished, *opened.incomplete]:
         say(f"vecloom: not complete yet: {', '.join(partial)} (see vecloom status)")

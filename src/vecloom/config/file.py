@@ -191,15 +191,17 @@ def _row_problems(rows: Mapping[str, ModelSpec]) -> Iterator[str]:
             yield f"{where}.matryoshka_dims = {list(row.matryoshka_dims)}: more than dim = {row.dim}"
         if row.max_tokens is not None and (row.recommended_tokens or 0) > row.max_tokens:
             yield f"{where}.recommended_tokens = {row.recommended_tokens}: more than {row.max_tokens}"
-        if row.kind == "reranker" and row.backends != ("torch",):
-            yield f"{where}.backends = {list(row.backends)}: a reranker runs on torch alone"
+        if row.kind == "reranker" and row.backends not in (("torch",), ("onnx",)):
+            yield f"{where}.backends = {list(row.backends)}: a reranker runs on torch or on onnx, one of them"
+        if row.kind == "reranker" and row.backends == ("onnx",) and row.onnx_file is None:
+            yield f"{where}.onnx_file is missing: a reranker runs on onnx from a file of its own"
         headed = row.kind in ("sparse", "multivector")
         if headed and row.backends == ("torch",) and "head" not in row.settings:
             yield f"{where}.settings.head is missing: the file of the {row.kind} vector's linear map"
         if row.onnx_file is not None and row.backends != ("onnx",):
             yield f'{where}.onnx_file: such a row runs on onnx alone: backends = ["onnx"]'
-        if row.onnx_file is not None and row.kind != "dense":
-            yield f"{where}.onnx_file: such a row is dense, not {row.kind}"
+        if row.onnx_file is not None and row.kind not in ("dense", "reranker"):
+            yield f"{where}.onnx_file: such a row is dense or a reranker, not {row.kind}"
         if row.onnx_file is not None and not ModelFile(row.onnx_file).inside:
             yield f"{where}.onnx_file: {row.onnx_file!r} does not stay in its folder"
         for file in row.files:

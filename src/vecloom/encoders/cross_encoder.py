@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vecloom.encoders.onnx_file import OnnxFile
 from vecloom.encoders.pretrained import import_torch, load_pretrained, moved
 from vecloom.encoders.rows import limit_of
 from vecloom.encoders.tensors import read_config
@@ -29,6 +30,19 @@ class PairScores:
 
     values: NDArray[np.float32]
     cut_texts: int
+
+
+class PairScorer(Protocol):
+    """A model that reads a query and a text together."""
+
+    def scores(self, query: str, texts: Sequence[str]) -> PairScores:
+        """A number for each text, higher where it answers the query better.
+
+        Raises:
+            EncodingError: the model gave NaN or infinity, or a pair does not fit the device's memory.
+            WeightsError: the model's files cannot be read, or tell of no model with one label.
+        """
+        ...
 
 
 class CrossEncoder:
@@ -93,13 +107,7 @@ class CrossEncoder:
             if found is not None:
                 values[batch] = found
                 done += len(batch)
-        bad = np.flatnonzero(~np.isfinite(values))
-        if len(bad):
-            raise EncodingError(
-                f"{self._spec.key} gives NaN or infinity, as for the text {texts[int(bad[0])][:60]!r}; check "
-                f"its files: vecloom models verify {self._spec.key}"
-            )
-        return PairScores(values, pairs.cut_texts)
+        return PairScores(_finite(values, texts, self._spec), pairs.cut_texts)
 
     def _run(self, pairs: PairRows, batch: NDArray[np.int64], longest: int) -> NDArray[np.float32] | None:
         """The scores of a batch, or None where it does not fit: the budget is smaller then."""
@@ -133,3 +141,46 @@ class CrossEncoder:
         if int(self._config.get("type_vocab_size") or 0) > 1:
             given["token_type_ids"] = types
         return {name: torch.from_numpy(array).to(self._device) for name, array in given.items()}
+
+
+class OnnxCrossEncoder:
+    """The same from an ONNX file of a row, without PyTorch.
+
+    The output is the row's ``output`` or the file's first: one number a pair. How pairs are run: see
+    `OnnxFile`.
+    """
+
+    def __init__(self, spec: ModelSpec, folder: Path, device: str, threads: int) -> None:
+        """``folder`` holds ``tokenizer.json`` and the row's ``onnx_file``; neither is read before its use."""
+        self._spec = spec
+        self._folder = folder
+        self._file = OnnxFile(spec, folder, device, threads)
+
+    @cached_property
+    def _tokenizer(self) -> FileTokenizer:
+        return shared_tokenizer(self._folder / "tokenizer.json", limit_of([self._spec]))
+
+    def scores(self, query: str, texts: Sequence[str]) -> PairScores:
+        """A number for each text; see `PairScorer`."""
+        pairs = self._tokenizer.pairs(query, texts)
+        values = np.empty(len(texts), dtype=np.float32)
+        for place, found in enumerate(self._file.outputs(pairs.ids, pairs.starts, pairs.types)):
+            if found.size != 1:
+                path = self._folder / str(self._spec.onnx_file)
+                raise WeightsError(
+                    f"{str(path)!r} gives {found.size} numbers for a pair; {self._spec.key} needs a model "
+                    "with one label"
+                )
+            values[place] = found.item()
+        return PairScores(_finite(values, texts, self._spec), pairs.cut_texts)
+
+
+def _finite(values: NDArray[np.float32], texts: Sequence[str], spec: ModelSpec) -> NDArray[np.float32]:
+    """The scores, once none is NaN or infinite."""
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        raise EncodingError(
+            f"{spec.key} gives NaN or infinity, as for the text {texts[int(bad[0])][:60]!r}; check its "
+            f"files: vecloom models verify {spec.key}"
+        )
+    return values

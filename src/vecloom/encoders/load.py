@@ -121,7 +121,7 @@ def passes_of(
                 folder=None if run.backend == "native" else _folder([spec for spec, _ in pairs], folder_of),
                 backend=run.backend,
                 precision=run.precision,
-                devices=_devices(first, run, device),
+                devices=devices_for(first, run, device),
                 cache_dir=cache_dir,
                 threads=threads,
                 task=task,
@@ -139,8 +139,12 @@ def _folder(specs: Sequence[ModelSpec], folder_of: Callable[[ModelSpec], Path]) 
     return next(iter(folders))
 
 
-def _devices(spec: ModelSpec, run: Runs, asked: str) -> tuple[str, ...]:
-    """PyTorch runs where it is best; a user's ONNX file on other devices than the CPU only when asked."""
+def devices_for(spec: ModelSpec, run: Runs, asked: str) -> tuple[str, ...]:
+    """PyTorch runs where it is best; a user's ONNX file on other devices than the CPU only when asked.
+
+    Raises:
+        DeviceError: the device that is asked for is not there, or lacks the precision.
+    """
     if run.backend == "torch":
         devices = devices_of(asked)
         for device in devices:  # an index may have been made on another machine

@@ -11,8 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from vecloom.config import Config
-from vecloom.encoders.backends import ANYHOW, How, Runs, devices_of, runs_of
-from vecloom.encoders.load import Pass, passes_of
+from vecloom.encoders.backends import ANYHOW, How, Runs, runs_of
+from vecloom.encoders.load import Pass, devices_for, passes_of
 from vecloom.engine import Encoded, EncodingStage, Engine, Window
 from vecloom.errors import IndexMismatchError, WeightsError
 from vecloom.recipe import R
@@ -22,7 +22,7 @@ from vecloom.weights import Weights, unheard
 
 if TYPE_CHECKING:
     from vecloom.chunking import Chunker
-    from vecloom.encoders.cross_encoder import CrossEncoder
+    from vecloom.encoders.cross_encoder import PairScorer
 
 
 def passes_for(
@@ -76,20 +76,23 @@ def runner_for(group: Sequence[Pass], notice: Callable[[str], None]) -> Runner[W
 
 def cross_encoder_for(
     spec: ModelSpec, config: Config, notice: Callable[[str], None] = unheard, how: How = ANYHOW
-) -> CrossEncoder:
+) -> PairScorer:
     """The cross-encoder of a reranker's row, on the first of the devices; its files are fetched if need be.
 
     Raises:
         UsageError: the row cannot be run as asked.
         WeightsError: its files cannot be had, or are no cross-encoder's.
         DeviceError: the device that is asked for is not there.
-        MissingExtraError: PyTorch is not installed.
+        MissingExtraError: the row runs on PyTorch, which is not installed.
     """
-    from vecloom.encoders.cross_encoder import CrossEncoder
+    from vecloom.encoders.cross_encoder import CrossEncoder, OnnxCrossEncoder
 
     (run,) = runs_of([spec], how)
-    device, *_ = devices_of(how.device)
-    return CrossEncoder(spec, Weights(config, notice).folder(spec), device, run.precision)
+    device, *_ = devices_for(spec, run, how.device)
+    folder = Weights(config, notice).folder(spec)
+    if run.backend == "onnx":
+        return OnnxCrossEncoder(spec, folder, device, cores())
+    return CrossEncoder(spec, folder, device, run.precision)
 
 
 def weights_hash(spec: ModelSpec, config: Config, notice: Callable[[str], None]) -> str:

@@ -17,6 +17,9 @@ from vecloom.types import Scored, VectorField
 Layer: TypeAlias = Literal["weights", "joins", "filename", "definition", "tests", "stubs", "samples", "prose"]
 LAYERS: tuple[Layer, ...] = get_args(Layer)
 
+#: How many hits a reranker reads where nothing else is asked.
+RERANK_TOP = 30
+
 #: What the layers read of a hit's payload.
 FIELDS = ("path", "kind", "language", "defines")
 
