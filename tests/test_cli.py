@@ -299,6 +299,7 @@ def test_status_in_json_and_for_a_person(vecloom: Vecloom, tree: Path) -> None:
         "task",
         "chunk_tokens",
         "overlap",
+        "avg_len",
         "bytes",
         "writer",
     ]

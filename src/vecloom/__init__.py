@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from vecloom.config import Config, load_config
     from vecloom.encoders.backends import How
     from vecloom.errors import VecloomError
-    from vecloom.index import Index, IndexStatus
+    from vecloom.index import Index
     from vecloom.pipeline.encoding import Encoding
     from vecloom.pipeline.loading import LoadReport
     from vecloom.pipeline.report import IndexReport, Progress
+    from vecloom.pipeline.status import IndexStatus
     from vecloom.standalone import Reranker, TextEncoder, encode_texts, generate_sparse_vectors
     from vecloom.types import Hit, LegHit
 
@@ -57,7 +58,7 @@ _HOMES = {
     "How": "vecloom.encoders.backends",
     "Index": "vecloom.index",
     "IndexReport": "vecloom.pipeline.report",
-    "IndexStatus": "vecloom.index",
+    "IndexStatus": "vecloom.pipeline.status",
     "LegHit": "vecloom.types",
     "Progress": "vecloom.pipeline.report",
     "LoadReport": "vecloom.pipeline.loading",

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from vecloom.config import Config, load_config
 from vecloom.encoders.backends import ANYHOW, How, Runs, check_device, query_runs
@@ -26,44 +26,22 @@ from vecloom.pipeline.places import Place, home_of, is_url
 from vecloom.pipeline.report import IndexReport, Listener, both, quiet
 from vecloom.pipeline.reranking import Reranker
 from vecloom.pipeline.setup import chunker_for, engine_of, instant_names, passes_for, pinned
+from vecloom.pipeline.status import IndexStatus, advice_for, status_of
 from vecloom.ranking import RERANK_TOP, WORD_LEGS, Contents
-from vecloom.recipe import Asked, new_recipe, query_task
+from vecloom.recipe import Asked, AvgLen, new_recipe, query_task, weighing_lengths
 from vecloom.registry import DEFAULT_MODELS, ModelSpec
 from vecloom.search import Query, contents_of, encoded_texts, search
-from vecloom.types import Filter, Hit, SparseRows, Vectors
+from vecloom.types import Hit, SparseRows, Vectors
 from vecloom.weights import unheard
+
+if TYPE_CHECKING:
+    from vecloom.chunking import Chunker
 
 #: Takes lines that a person should see, such as what is being fetched.
 Notice = Callable[[str], None]
 
 #: Where a rebuilt index grows until it takes the old one's place.
 _REBUILD = "rebuild"
-
-
-@dataclass(frozen=True, slots=True)
-class IndexStatus:
-    """What an index holds.
-
-    ``folder``: the folder, or the URL with the collection. ``vectors``: name -> how many of the ``points``
-    have it. ``incomplete``: names that some points lack. ``unfinished``: sources that were not read to the
-    end. ``sources``: name -> (root, points). ``runs``: model -> the backend and precision that its vectors
-    were computed with; ``task``: whose prompts documents were given. ``bytes``: on the disk; None on a
-    server. ``writer``: who of this machine indexes right now and how far that is.
-    """
-
-    folder: str
-    points: int
-    vectors: Mapping[str, int]
-    incomplete: tuple[str, ...]
-    unfinished: tuple[str, ...]
-    sources: Mapping[str, tuple[str, int]]
-    models: tuple[str, ...]
-    runs: Mapping[str, str]
-    task: str | None
-    chunk_tokens: int
-    overlap: int
-    bytes: int | None
-    writer: str
 
 
 class Index:
@@ -98,6 +76,7 @@ class Index:
         chunk_tokens: int | None = None,
         overlap: int = 0,
         how: How = ANYHOW,
+        avg_len: AvgLen | None = None,
         config: Config | None = None,
         notice: Notice = unheard,
     ) -> Self:
@@ -106,7 +85,8 @@ class Index:
         ``place``: a new or empty folder, or the URL of a Qdrant server (and ``collection``, a new one there).
         ``chunk_tokens`` counts all that a model sees (special tokens and context header included); by default
         the smallest recommended length of the models, at most 512. ``how``: backend, precision, device, and
-        the task whose prompts the documents are given. ``notice`` takes lines for a person.
+        the task whose prompts the documents are given. ``avg_len``: BM25's average length of a chunk in words
+        instead of the rows' own: one number, or by vector name. ``notice`` takes lines for a person.
 
         Raises:
             UsageError: the folder or collection holds something already, or a number is out of range.
@@ -118,7 +98,7 @@ class Index:
         """
         config = config or load_config()
         home = home_of(place, collection, config)
-        recipe = new_recipe(config.registry(), Asked(tuple(models), chunk_tokens, overlap, how))
+        recipe = new_recipe(config.registry(), Asked(tuple(models), chunk_tokens, overlap, how, avg_len))
         manifest = Manifest.of(recipe)
         home.require_vacant(manifest)
         index = cls(home, config, manifest, notice, how.device)
@@ -176,6 +156,7 @@ class Index:
                     chunk_tokens=asked.chunk_tokens,
                     overlap=asked.overlap or 0,
                     how=asked.how,
+                    avg_len=asked.avg_len,
                     config=config,
                     notice=notice,
                 )
@@ -207,7 +188,8 @@ class Index:
         """Make an index anew beside the old one, which answers until the new one takes its place.
 
         All its sources are indexed again, and ``roots``; what is not asked otherwise stays as it was (for
-        other models the budget is chosen anew). A killed rebuild goes on when it is called again.
+        other models the budget is chosen anew). An average length "auto" is measured first, by one reading of
+        the trees. A killed rebuild goes on when it is called again.
 
         Raises:
             UsageError: the old index cannot be read and no root is named, or a source's root is gone; or the
@@ -224,7 +206,7 @@ class Index:
         config = config or load_config()
         former = _readable(path)
         if former is not None:
-            asked = former.asked_again(asked)
+            asked = former.asked_again(config.registry(), asked)
         elif not (path / FILE_NAME).exists():
             raise IndexFormatError(f"{path} holds no index to rebuild; leave --rebuild out")
         known = dict(former.sources) if former is not None else {}
@@ -243,6 +225,11 @@ class Index:
         home = FolderHome(path, config.registry())
         with home.writing("index --rebuild") as progress:
             side = path / _REBUILD
+            tell = both(listener, progress)
+            if asked.avg_len == "auto":
+                unmeasured = Manifest.of(new_recipe(config.registry(), replace(asked, avg_len=None)))
+                measuring = cls(home, config, unmeasured, notice, asked.how.device)
+                asked = replace(asked, avg_len=measuring._average_lengths(sources, tell, path))
             made = Manifest.of(new_recipe(config.registry(), asked))
             wanted = cls(home, config, made, notice, asked.how.device)._ready()
             begun = _readable(side)
@@ -251,7 +238,7 @@ class Index:
             with cls.prepare(side, asked, config=config, notice=notice) as index:
                 for name in index.sources.keys() - sources.keys():
                     index.remove(name)
-                report = index._store(sources, both(listener, progress), path)
+                report = index._store(sources, tell, path)
             adopt(path, side)
         return report
 
@@ -292,6 +279,11 @@ class Index:
     def unfinished(self) -> tuple[str, ...]:
         """Sources that an index run has begun to read and not read to the end."""
         return self._home.load().unfinished
+
+    @property
+    def advice(self) -> str:
+        """What a user might want to change since a newer version is here, in a line; "" where nothing."""
+        return advice_for(self.models)
 
     @property
     def specs(self) -> tuple[ModelSpec, ...]:
@@ -391,16 +383,43 @@ class Index:
             home=self._home,
             engine=engine,
             passes=passes,
-            chunker=chunker_for(manifest.counted_by, engine, manifest.chunk_tokens, manifest.overlap),
+            chunker=self._chunker(engine),
             instant=instant_names(self.specs),
-            exclude=(home, self._config.data_dir, self._config.cache_dir),
+            exclude=self._no_tree(home),
             notice=self._notice,
             listener=listener,
         )
         self._home.save(self._pinned(manifest.names))
         report = run.store(sources)
         self._load()
+        if self.advice:
+            self._notice(self.advice)
         return report
+
+    def _average_lengths(
+        self, sources: Mapping[str, Path], listener: Listener, home: Path
+    ) -> Mapping[str, float]:
+        """Vector name -> how many words the chunks of trees have on average; told in a line, too."""
+        from vecloom.pipeline.measuring import average_lengths
+        from vecloom.sources import ScanOptions
+
+        weighing_lengths(self.specs)
+        engine = engine_of(self._passes(self._manifest.names))
+        options = ScanOptions(exclude=self._no_tree(home))
+        found = average_lengths(sources, engine, self._chunker(engine), options, listener)
+        said = ", ".join(f"{length:,.2f} words ({name})" for name, length in found.items())
+        self._notice(
+            f"average length of a chunk: {said or 'there is no word; the own ones of the models hold'}"
+        )
+        return found
+
+    def _chunker(self, engine: Engine) -> Chunker:
+        manifest = self._manifest
+        return chunker_for(manifest.counted_by, engine, manifest.chunk_tokens, manifest.overlap)
+
+    def _no_tree(self, home: Path) -> tuple[Path, ...]:
+        """Folders that belong to no tree, such as that of the index itself."""
+        return home, self._config.data_dir, self._config.cache_dir
 
     def remove(self, source: str) -> int:
         """Forget a source: delete its points, and return how many there were.
@@ -504,26 +523,7 @@ class Index:
 
     def status(self) -> IndexStatus:
         """What the index holds, counted now."""
-        with self._home.access.open("status") as store:
-            points = store.count()
-            vectors = {v.name: store.count(Filter(has=(v.name,))) for v in store.schema.vectors}
-            chunks = store.facet("source")
-        manifest = self._home.load()
-        return IndexStatus(
-            folder=self._home.name,
-            points=points,
-            vectors=vectors,
-            incomplete=manifest.incomplete,
-            unfinished=manifest.unfinished,
-            sources={name: (root, chunks.get(name, 0)) for name, root in manifest.sources.items()},
-            models=self.models,
-            runs={record.name: f"{record.backend}, {record.precision}" for record in manifest.models},
-            task=manifest.task,
-            chunk_tokens=manifest.chunk_tokens,
-            overlap=manifest.overlap,
-            bytes=self._home.size(),
-            writer=self._home.writer(),
-        )
+        return status_of(self._home)
 
     def close(self) -> None:
         """Let go of the shard."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field, fields, replace
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Literal, TypeAlias, TypeVar
 
 from vecloom.encoders.backends import ANYHOW, Backend, How, Precision, Runs, precisions_of, runs_of
 from vecloom.encoders.rows import prompts_of
@@ -20,12 +21,16 @@ WORDS_ALONE_TOKENS = 256
 LEAST_TOKENS = 32
 MOST_TOKENS = 32768
 
+#: BM25's average length, in words: for all models that have one, by vector name, or to be measured.
+AvgLen: TypeAlias = float | Mapping[str, float] | Literal["auto"]
+
 
 @dataclass(frozen=True, slots=True)
 class ModelRecord:
     """A model: its row's key (or ``KEY:DIM``), hashes of its settings and files, how it runs.
 
-    ``weights_hash`` is "" until the files are known.
+    ``weights_hash`` is "" until the files are known. ``avg_len``: BM25's average length in place of the row's
+    own; None where that holds.
     """
 
     name: str
@@ -34,6 +39,11 @@ class ModelRecord:
     backend: Backend
     precision: Precision
     weights_hash: str = field(default="", compare=False)
+    avg_len: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.avg_len is not None and not 0 < self.avg_len < math.inf:
+            raise ValueError(f"an average length of {self.avg_len} words")
 
     @property
     def runs(self) -> Runs:
@@ -45,13 +55,14 @@ class ModelRecord:
 class Asked:
     """What a user asks of an index or pack: models by any name, chunk budget, overlap, how models run.
 
-    Empty, None: no wish.
+    Empty, None: no wish. ``avg_len`` "auto" is for a rebuild only.
     """
 
     models: tuple[str, ...] = ()
     chunk_tokens: int | None = None
     overlap: int | None = None
     how: How = ANYHOW
+    avg_len: AvgLen | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +91,7 @@ class Recipe:
         return tuple(record.vector_name for record in self.models)
 
     def specs(self, registry: Registry) -> tuple[ModelSpec, ...]:
-        """The rows of the recorded models.
+        """The rows of the recorded models, with the average length that is recorded.
 
         Raises:
             IndexMismatchError: a row is gone, or its settings changed since.
@@ -96,8 +107,15 @@ class Recipe:
                     f"the row of {record.name} changed since the {self.noun} was made; restore it in the "
                     f"config, or {self.anew}"
                 )
+            if record.avg_len is not None:
+                spec = replace(spec, settings={**spec.settings, "avg_len": record.avg_len})
             specs.append(spec)
         return tuple(specs)
+
+    @property
+    def avg_lens(self) -> dict[str, float]:
+        """Vector name -> its average length, where that is not the row's own."""
+        return {record.vector_name: record.avg_len for record in self.models if record.avg_len is not None}
 
     def schema(self, registry: Registry) -> Schema:
         """The store's schema: one named vector a model."""
@@ -128,38 +146,92 @@ class Recipe:
         )
         return mine == theirs
 
-    def asked_again(self, asked: Asked) -> Asked:
+    def asked_again(self, registry: Registry, asked: Asked) -> Asked:
         """What is asked of a rebuild: where there is no wish, what this one was made with.
 
         How models run is chosen anew: for this machine.
+
+        Raises:
+            UnknownModelError: a model that no row answers to.
         """
         same = not asked.models and asked.chunk_tokens is None
+        models = asked.models or tuple(record.name for record in self.models)
+        names = [spec.vector_name for spec in registry.select(models)]
+        kept = {name: length for name, length in self.avg_lens.items() if name in names}
         return Asked(
-            asked.models or tuple(record.name for record in self.models),
+            models,
             self.chunk_tokens if same else asked.chunk_tokens,
             self.overlap if asked.overlap is None else asked.overlap,
             replace(asked.how, task=asked.how.task or self.task),
+            (kept or None) if asked.avg_len is None else asked.avg_len,
         )
 
 
 R = TypeVar("R", bound=Recipe)
 
 
-def records_of(specs: Sequence[ModelSpec], names: Sequence[str], how: How) -> tuple[ModelRecord, ...]:
+def records_of(specs: Sequence[ModelSpec], names: Sequence[str], asked: Asked) -> tuple[ModelRecord, ...]:
     """The records of rows chosen by ``names`` (whose ``:DIM``, if any, is kept), and run as asked.
 
     Raises:
-        UsageError: none of the rows can be run as asked.
+        UsageError: none of the rows can be run as asked, or has the average length that is asked.
         DeviceError: the device that is asked for is not there.
     """
     keys = [
         f"{spec.key}:{dim}" if (dim := name.partition(":")[2]) else spec.key
         for spec, name in zip(specs, names, strict=True)
     ]
+    lengths = avg_lens_of(specs, asked.avg_len)
     return tuple(
-        ModelRecord(key, spec.vector_name, spec.settings_hash, run.backend, run.precision)
-        for key, spec, run in zip(keys, specs, runs_of(specs, how), strict=True)
+        ModelRecord(
+            key,
+            spec.vector_name,
+            spec.settings_hash,
+            run.backend,
+            run.precision,
+            avg_len=None if spec.settings.get("avg_len") == length else length,
+        )
+        for key, spec, run in zip(keys, specs, runs_of(specs, asked.how), strict=True)
+        for length in [lengths.get(spec.vector_name)]
     )
+
+
+def avg_lens_of(specs: Sequence[ModelSpec], asked: AvgLen | None) -> dict[str, float]:
+    """Vector name -> the average length that is asked of it.
+
+    Raises:
+        UsageError: none of the rows has one, it is not above 0, or it would have to be measured.
+    """
+    if asked is None:
+        return {}
+    if asked == "auto":
+        raise UsageError(
+            "an average length is counted by a rebuild of an index that is there (--rebuild --avg-len auto); "
+            "else name a number of words"
+        )
+    having = weighing_lengths(specs)
+    lengths = dict(asked) if isinstance(asked, Mapping) else dict.fromkeys(having, float(asked))
+    for name, length in lengths.items():
+        if name not in having:
+            raise UsageError(f"{name} has no average length; of these models {', '.join(having)} have one")
+        if not 0 < length < math.inf:
+            raise UsageError(f"an average length is a number of words above 0, not {length:g}")
+    return lengths
+
+
+def weighing_lengths(specs: Sequence[ModelSpec]) -> list[str]:
+    """The vector names of rows that weigh words by an average length.
+
+    Raises:
+        UsageError: there are none.
+    """
+    having = [spec.vector_name for spec in specs if "avg_len" in spec.settings]
+    if not having:
+        keys = ", ".join(spec.key for spec in specs)
+        raise UsageError(
+            f"none of {keys} has an average length, as bm25-code and qdrant-bm25 have; leave --avg-len out"
+        )
+    return having
 
 
 def default_tokens(specs: Sequence[ModelSpec]) -> int:
@@ -188,7 +260,7 @@ def new_recipe(registry: Registry, asked: Asked) -> Recipe:
     if not 0 <= overlap <= tokens // 2:
         raise UsageError(f"an overlap of {overlap} tokens does not suit chunks of {tokens}; at most half")
     return Recipe(
-        models=records_of(specs, names, asked.how),
+        models=records_of(specs, names, asked),
         chunk_tokens=tokens,
         overlap=overlap,
         counted_by=tuple(spec.vector_name for spec in specs if spec.max_tokens is not None),
@@ -200,8 +272,8 @@ def changed(recipe: R, registry: Registry, asked: Asked) -> R:
     """The recipe with what is asked of what was made by it: nothing but further models can be had.
 
     Raises:
-        IndexMismatchError: another budget, overlap, task, backend or precision, a recorded model left out, or
-            a further one that does not fit the budget.
+        IndexMismatchError: another budget, overlap, average length, task, backend or precision, a recorded
+            model left out, or a further one that does not fit the budget.
         UsageError: a backend, precision, device or task that there is not, or that no model has.
         DeviceError: the device is not there, or lacks the precision.
     """
@@ -218,6 +290,7 @@ def changed(recipe: R, registry: Registry, asked: Asked) -> R:
         specs = [*recipe.specs(registry), *(registry.select(asked.models) if asked.models else ())]
         runs_of(specs, asked.how)
     _check_how(recipe, registry, asked.how)
+    _check_avg_len(recipe, registry, asked)
     return _with_models(recipe, registry, asked) if asked.models else recipe
 
 
@@ -238,6 +311,22 @@ def _check_how(recipe: Recipe, registry: Registry, how: How) -> None:
             raise IndexMismatchError(
                 f"the documents of {record.name} were encoded for {recipe.task or 'its first task'}, which "
                 f"does not serve {how.task}; {recipe.anew} --task {how.task}"
+            )
+
+
+def _check_avg_len(recipe: Recipe, registry: Registry, asked: Asked) -> None:
+    """Refuse another average length than the one that the vectors were computed with."""
+    specs = recipe.specs(registry)
+    further = registry.select(asked.models) if asked.models else ()
+    rows = {spec.vector_name: spec for spec in (*further, *specs)}
+    wished = avg_lens_of(tuple(rows.values()), asked.avg_len)
+    for spec in specs:
+        wish = wished.get(spec.vector_name)
+        have = float(spec.settings.get("avg_len", 0))
+        if wish not in (None, have):
+            raise IndexMismatchError(
+                f"the vectors of {spec.key} were computed with an average length of {have:g} words, not "
+                f"{wish:g}; leave the option out, or {recipe.anew}"
             )
 
 
@@ -269,7 +358,7 @@ def _with_models(recipe: R, registry: Registry, wanted: Asked) -> R:
     names = wanted.models
     specs = registry.select(names)
     known = {record.name: record for record in recipe.models}
-    asked = tuple(known.get(record.name, record) for record in records_of(specs, names, wanted.how))
+    asked = tuple(known.get(record.name, record) for record in records_of(specs, names, wanted))
     if any(record not in asked for record in recipe.models):
         have = ",".join(record.name for record in recipe.models)
         raise IndexMismatchError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -49,6 +49,14 @@ def index(
     precision: PrecisionOption = None,
     device: DeviceOption = "auto",
     task: TaskOption = None,
+    avg_len: Annotated[
+        str | None,
+        typer.Option(
+            "--avg-len",
+            metavar="auto|N",
+            help="BM25's average length of a chunk in words, for a new index; with --rebuild auto counts it.",
+        ),
+    ] = None,
     rebuild: Annotated[
         bool,
         typer.Option(
@@ -75,8 +83,9 @@ def index(
 
     config = loaded_config()
     how = How(backend, precision, device, task)
+    length = _avg_len(avg_len)
     if remove is not None:
-        if paths or rebuild or source or models or chunk_tokens or overlap or how != How():
+        if paths or rebuild or source or models or chunk_tokens or overlap or avg_len or how != How():
             raise UsageError("--remove stands alone: it takes no PATH and no other setting than --index")
         with open_index(index, collection) as opened:
             say(f"{remove}: {opened.remove(remove):,} chunks deleted")
@@ -93,7 +102,7 @@ def index(
     there = home_of(place, collection, config).exists()
     if not paths and not there:
         raise UsageError(f"{place} holds no index to rebuild; name a PATH to index")
-    asked = Asked(tuple(names_of(models)), chunk_tokens, overlap, how)
+    asked = Asked(tuple(names_of(models)), chunk_tokens, overlap, how, length)
     _step_back()
     with progress() as listener:
         if rebuild and there:
@@ -107,6 +116,17 @@ def index(
     say(f'index: {place}; ask it with: vecloom search "..."{where_of(index, collection)}')
     if strict and report.problems:
         raise typer.Exit(1)
+
+
+def _avg_len(text: str | None) -> float | Literal["auto"] | None:
+    from vecloom.errors import UsageError
+
+    if text is None or text == "auto":
+        return None if text is None else "auto"
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"--avg-len takes auto or a number of words, not {text!r}") from None
 
 
 def _step_back() -> None:

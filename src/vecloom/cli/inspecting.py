@@ -25,10 +25,12 @@ def status(
     """What an index holds, which legs are complete, and who is writing to it."""
     from dataclasses import asdict
 
-    from vecloom.cli.output import one_line, write, write_json
+    from vecloom.cli.output import one_line, say, write, write_json
 
     with open_index(index, collection) as opened:
         found = opened.status()
+        if opened.advice:
+            say(opened.advice)
     if json:
         write_json(asdict(found))
         return
@@ -42,6 +44,8 @@ def status(
     for (name, points), (model, run) in zip(found.vectors.items(), found.runs.items(), strict=True):
         share = "" if points == found.points else f" of {found.points:,}, {points / found.points:.0%}"
         write(f"vector {name}: {points:,}{share} ({model}: {run})")
+    for name, length in found.avg_len.items():
+        write(f"average length: {length:,.2f} words ({name})")
     if found.task is not None:
         write(f"task: {found.task}")
     idle = "none; vecloom index goes on" if found.unfinished or found.incomplete else "none"

@@ -32,6 +32,7 @@ SHOWN_LINES = 6
 _OBEYED = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 _STEPS = {
+    "measure": "measuring",
     "read": "reading",
     "encode": "encoding",
     "optimise": "optimising",

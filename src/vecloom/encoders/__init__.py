@@ -60,6 +60,15 @@ class Fielded(Protocol):
         ...
 
 
+@runtime_checkable
+class Lengthwise(Protocol):
+    """An encoder that weighs the words of a passage by how long it is, beside the average passage."""
+
+    def text_words(self, passages: Sequence[Passage]) -> int:
+        """How many words of these passages count, of what the row's ``avg_len`` is an average of."""
+        ...
+
+
 class Encoder(Protocol):
     """One pass over texts, giving one or several named vectors.
 

@@ -14,7 +14,7 @@ from vecloom.encoders.stopwords import stopwords
 from vecloom.encoders.terms import StemTable, stack_rows, term_rows
 from vecloom.encoders.words import words
 from vecloom.registry import ModelSpec
-from vecloom.types import SparseRows, TokenCounter
+from vecloom.types import Passage, SparseRows, TokenCounter
 
 #: Longer words are dropped.
 MAX_WORD = 40
@@ -82,17 +82,28 @@ class Bm25Encoder:
                 terms += [self._table.stems[number] for number in stems]
         return dict.fromkeys(rows, terms)
 
+    def text_words(self, passages: Sequence[Passage]) -> int:
+        """How many words of the encoded texts count: what ``avg_len`` is an average of."""
+        kept = 0
+        for block in _blocks([passage.encoded_text for passage in passages]):
+            with self._table.lock:
+                self._table.bound()
+                kept += int(self._numbers(block)[1].sum())
+        return kept
+
+    def _numbers(self, texts: Sequence[str]) -> tuple[bytes, NDArray[np.int64]]:
+        """The numbers of all kept words' stems, four bytes each, and how many words each text keeps."""
+        number = self._table.__getitem__
+        stems = [b"".join(map(number, words(text))) for text in texts]
+        return b"".join(stems), np.fromiter(map(len, stems), dtype=np.int64, count=len(texts)) // 4
+
     def _weigh(self, texts: Sequence[str]) -> tuple[SparseRows, NDArray[np.int64], NDArray[np.int64]]:
         """Rows, the stem's number behind each index, and the kept words of each text."""
         table = self._table
         with table.lock:
             table.bound()
-            number = table.__getitem__
-            stems = [b"".join(map(number, words(text))) for text in texts]
-            lengths = np.fromiter(map(len, stems), dtype=np.int64, count=len(texts)) // 4
-            keys = table.packed(
-                np.repeat(np.arange(len(texts)), lengths), np.frombuffer(b"".join(stems), dtype="<u4")
-            )
+            stems, lengths = self._numbers(texts)
+            keys = table.packed(np.repeat(np.arange(len(texts)), lengths), np.frombuffer(stems, dtype="<u4"))
             unique, counts = np.unique(keys, return_counts=True)
             spread = self._k * (1 - self._b + self._b * lengths / self._avg_len)
             values = counts * (self._k + 1) / (counts + spread[table.unpacked(unique)[0]])

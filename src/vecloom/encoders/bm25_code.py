@@ -193,11 +193,14 @@ class Bm25CodeEncoder:
             for name, found in rows.items()
         }
 
-    def text_words(self, texts: Sequence[str]) -> int:
-        """How many words of these texts count: what the average length of a text is an average of."""
-        with self._table.lock:
-            self._table.bound()
-            return sum(self._numbers(texts)[1].tolist())
+    def text_words(self, passages: Sequence[Passage]) -> int:
+        """How many words of the passages' texts count: what ``avg_len`` is an average of."""
+        words = 0
+        for block in _blocks(passages):
+            with self._table.lock:
+                self._table.bound()
+                words += int(self._numbers([passage.text for passage in block])[1].sum())
+        return words
 
     def _numbers(self, texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """The numbers of all words of the texts, in their order, and how many each text has."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from vecloom.encoders import PassStats
     from vecloom.sources import Skip
 
-Step: TypeAlias = Literal["read", "encode", "optimise", "load", "export", "search"]
+Step: TypeAlias = Literal["measure", "read", "encode", "optimise", "load", "export", "search"]
 
 
 @dataclass(frozen=True, slots=True)

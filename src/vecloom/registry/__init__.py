@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from vecloom.errors import UnknownModelError, UsageError
-from vecloom.registry.builtin import BUILTIN, DEFAULT_MODELS
+from vecloom.registry.builtin import BUILTIN, DEFAULT_MODELS, FORMER_DEFAULT_MODELS
 from vecloom.registry.spec import (
     GoldenVector,
     ModelFile,
@@ -25,6 +25,7 @@ from vecloom.registry.spec import (
 __all__ = [
     "BUILTIN",
     "DEFAULT_MODELS",
+    "FORMER_DEFAULT_MODELS",
     "GoldenVector",
     "ModelFile",
     "ModelKind",

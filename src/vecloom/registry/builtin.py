@@ -410,3 +410,6 @@ BUILTIN: tuple[ModelSpec, ...] = (
 
 #: What an index is made with when nothing else is asked: they run on any CPU, their weights need no hub.
 DEFAULT_MODELS = ("qdrant-minilm-onnx", "bm25-code")
+
+#: What it was made with before that.
+FORMER_DEFAULT_MODELS = ("qdrant-minilm-onnx", "qdrant-minilm-attention", "qdrant-bm25")
