@@ -303,12 +303,13 @@ def test_a_tree_is_indexed_as_the_index_was(tmp_path: Path, tiny_config: Config)
     models = ["qdrant-bm25", "qdrant-minilm-onnx"]
     how = How(device="cpu")
     with Index.create(
-        root / "index", models, chunk_tokens=64, overlap=8, how=how, config=tiny_config
+        root / "index", models, chunk_tokens=64, overlap=8, how=how, avg_len=50, config=tiny_config
     ) as index:
         index.add(root)
         asked = recipe_of(index)
         wanted = contents(index)
     assert (asked.models, asked.chunk_tokens, asked.overlap) == (tuple(models), 64, 8)
+    assert asked.avg_len == {"bm25": 50.0}
     assessor = Assessor(Settings(device="cpu"), tiny_config)
     (made,) = assessor.by_docstrings([Subject(str(root / "index"))], None)
     assert made.files == len(FILES)

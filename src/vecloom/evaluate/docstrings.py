@@ -76,7 +76,7 @@ def recipe_of(index: Index) -> Asked:
         precision=precisions.pop() if len(precisions) == 1 else None,
         task=status.task,
     )
-    return Asked(status.models, status.chunk_tokens, status.overlap, how)
+    return Asked(status.models, status.chunk_tokens, status.overlap, how, status.avg_len or None)
 
 
 @contextmanager
