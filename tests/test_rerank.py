@@ -246,9 +246,8 @@ def test_what_is_wrong_is_said_before_anything_is_searched(
 
 def test_a_reranker_on_pytorch_needs_the_extra(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "find_spec", lambda module: None)
-    with pytest.raises(MissingExtraError, match=r'ours needs .*pip install "vecloom\[torch\]"') as refused:
+    with pytest.raises(MissingExtraError, match=r'ours needs .*pip install "vecloom\[torch\]"'):
         index.search(QUERY, rerank="ours")
-    assert refused.value.exit_code == 2
     assert index.search(QUERY, rerank="ours-onnx")[0].reranked is not None
 
 

@@ -16,7 +16,7 @@
     ├── PackError             a pack that is damaged, was tampered with, or is none
     ├── TimeLimitError        the time that was given is over; what is done stays
     ├── IndexFormatError      the index was made by a newer version, or is not an index
-    └── MissingExtraError     an optional dependency is not installed              (exit code 2)
+    └── MissingExtraError     an optional dependency is not installed
 
 A message is one line: what happened, with the offending value, and what to do next.
 """
@@ -96,8 +96,6 @@ class IndexFormatError(VecloomError):
 
 class MissingExtraError(VecloomError):
     """An optional dependency is not installed; the message holds the pip command that adds it."""
-
-    exit_code = 2
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f'{what} needs an optional dependency: pip install "vecloom[{extra}]"')
