@@ -171,7 +171,7 @@ class Bm25CodeEncoder:
         with table.lock:
             table.bound()
             words = identifiers(text)
-            plain = [word.decode().lower() if len(table[word]) == 4 else "" for word in words]
+            plain = [whole_of(word.decode()) if len(table[word]) == 4 else "" for word in words]
             pairs = {
                 table.joined(left + right): f"{left}{JOINED}{right}"
                 for left, right in pairwise(plain)

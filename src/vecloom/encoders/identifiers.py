@@ -44,9 +44,10 @@ def _runs(text: str) -> list[str]:
         return []
     cuts = [0]
     for at, (left, right) in enumerate(pairwise(text), 1):
-        behind = text[at + 1 : at + 2]
+        behind, further = text[at + 1 : at + 2], text[at + 2 : at + 3]
         digits = left.isdigit() != right.isdigit()
-        hump = right.isupper() and (left.islower() or (left.isupper() and behind.islower()))
+        word = behind.islower() and (behind != "s" or further.islower())  # or a plural of capitals
+        hump = right.isupper() and (left.islower() or (left.isupper() and word))
         if digits or hump:
             cuts.append(at)
     return [text[start:end] for start, end in pairwise([*cuts, len(text)])]
