@@ -11,7 +11,7 @@ _KNOWN = 8192
 
 #: Folders of tests, in any language.
 _TEST_FOLDER = re.compile(
-    r"(?:^|/)(?:tests?|__tests__|specs?|testdata|test-fixtures|src/\w*[Tt]est|androidTest)/"
+    r"(?:^|/)(?:tests?|__tests__|specs?|testdata|test-fixtures|src/\w*Test|androidTest)/"
 )
 
 _ANY = r"(?:^|/)"
