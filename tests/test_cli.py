@@ -19,6 +19,9 @@ from vecloom.pipeline.manifest import record_in
 from vecloom.pipeline.report import Progress
 
 GUIDE = "# Guide\n\nHow to weave.\n\n## Retries\n\nRetry the connection twice.\n"
+#: A model of each kind, of which the first two share a pass.
+THREE = "qdrant-minilm-onnx,qdrant-minilm-attention,qdrant-bm25"
+
 CODE = "class Loom:\n    def weave(self, thread):\n        return thread\n"
 
 
@@ -188,7 +191,7 @@ def test_the_time_left_is_that_of_the_count_where_nobody_knows_the_work() -> Non
 
 
 def test_a_hit_in_json(vecloom: Vecloom, tree: Path) -> None:
-    vecloom("index", tree)
+    vecloom("index", tree, "--models", THREE)
     first, *_ = rows = vecloom("search", "retry the connection", "--json", "--using", "bm25,bm42").rows
     assert [*first] == [
         "id",
@@ -211,16 +214,27 @@ def test_a_hit_in_json(vecloom: Vecloom, tree: Path) -> None:
     assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
 
 
-def test_legs_weights_and_fusions(vecloom: Vecloom, tree: Path) -> None:
-    vecloom("index", tree)
+@pytest.mark.parametrize(
+    ("models", "words", "others"),
+    [
+        ((), "bm25-code", {"qdrant-minilm"}),
+        (("--models", THREE), "bm25", {"qdrant-minilm", "minilm-attention"}),
+    ],
+)
+def test_legs_weights_and_fusions(
+    vecloom: Vecloom, tree: Path, models: tuple[str, ...], words: str, others: set[str]
+) -> None:
+    vecloom("index", tree, *models)
 
     def best(*options: str) -> dict[str, Any]:
         return vecloom("search", "weave thread", "--json", *options).rows[0]
 
-    assert {*best()["legs"]} == {"qdrant-minilm", "minilm-attention", "bm25"}
-    for name in ("qdrant-bm25", "bm25"):
-        assert {*best("--using", name)["legs"]} == {"bm25"}
-    assert {*best("--weight", "minilm=0", "--weight", "bm42=0")["legs"]} == {"bm25"}
+    assert {*best()["legs"]} == {"qdrant-minilm", words}
+    assert {*best("--fusion", "rrf")["legs"]} == {words, *others}
+    for name in ("qdrant-bm25", "bm25", words):
+        assert {*best("--using", name)["legs"]} == {words}
+    silent = [part for name in others for part in ("--weight", f"{name}=0")]
+    assert {*best(*silent)["legs"]} == {words}
     heavy = best("--using", "bm25", "--weight", "bm25=3")
     assert heavy["score"] == pytest.approx(3 / 61)
     assert best("--using", "bm25", "--fusion", "weighted")["score"] == pytest.approx(1)
@@ -304,14 +318,14 @@ def test_status_in_json_and_for_a_person(vecloom: Vecloom, tree: Path) -> None:
         "writer",
     ]
     points = row["points"]
-    assert row["vectors"] == {"qdrant-minilm": points, "minilm-attention": points, "bm25": points}
+    assert row["vectors"] == {"qdrant-minilm": points, "bm25-code": points}
     assert row["sources"] == {"project": [str(tree), points]}
     assert (row["incomplete"], row["writer"], row["chunk_tokens"], row["overlap"]) == ([], "", 256, 0)
-    assert row["models"] == ["qdrant-minilm-onnx", "qdrant-minilm-attention", "qdrant-bm25"]
-    assert row["runs"] == dict(zip(row["models"], ["onnx, fp32", "onnx, fp32", "native, fp32"], strict=True))
+    assert row["models"] == ["qdrant-minilm-onnx", "bm25-code"]
+    assert row["runs"] == dict(zip(row["models"], ["onnx, fp32", "native, fp32"], strict=True))
     shown = vecloom("status").out
     assert f"{points} chunks" in shown and f"source project: {points} chunks of {tree}" in shown
-    assert f"vector bm25: {points} (qdrant-bm25: native, fp32)" in shown
+    assert f"vector bm25-code: {points} (bm25-code: native, fp32)" in shown
     assert "writer: none" in shown
 
 
@@ -426,7 +440,7 @@ def test_models_in_json_and_for_a_person(vecloom: Vecloom, tiny_home: Path) -> N
 def test_models_are_pulled_and_verified(vecloom: Vecloom, tiny_home: Path) -> None:
     done = vecloom("models", "pull")
     assert done.code == 0 and f"qdrant-minilm-onnx: {tiny_home / 'tiny'}" in done.out
-    assert "qdrant-bm25: needs no files" in done.out
+    assert "bm25-code: needs no files" in done.out
     rows = vecloom("models", "verify", "bm25", "--json").rows
     assert [[*row] for row in rows] == [["check", "ok", "detail"]] and rows[0]["ok"] is True
     done = vecloom("models", "verify", "minilm")

@@ -28,6 +28,9 @@ from vecloom.pipeline.report import Progress
 from vecloom.pipeline.writer import writing
 from vecloom.recipe import Asked
 
+#: A model of each kind, of which the first two share a pass.
+THREE = ("qdrant-minilm-onnx", "qdrant-minilm-attention", "qdrant-bm25")
+
 SEVERAL = "def one():\n    return 'first'\n\n\nclass Two:\n    def three(self):\n        return 'third'\n"
 
 
@@ -51,10 +54,10 @@ def test_every_point_has_every_vector_and_can_be_found(
         hits = index.search("retry twice", limit=3)
         status = index.status()
     assert report.files == 3 and report.points == status.points == report.new > 0
-    assert status.vectors == dict.fromkeys(("qdrant-minilm", "minilm-attention", "bm25"), status.points)
+    assert status.vectors == dict.fromkeys(("qdrant-minilm", "bm25-code"), status.points)
     assert status.incomplete == () and report.cut["qdrant-minilm"].texts == 0
     best = next(hit for hit in hits if hit.path == "docs/guide.md")
-    assert "Retry twice." in best.text and set(best.legs) >= {"bm25", "qdrant-minilm"}
+    assert "Retry twice." in best.text and set(best.legs) == {"bm25-code", "qdrant-minilm"}
     assert hits == sorted(hits, key=lambda hit: -hit.score)
 
 
@@ -99,13 +102,13 @@ def test_a_shifted_line_changes_a_payload_and_encodes_nothing(tmp_path: Path, ti
 
 def test_a_second_worktree_takes_over_the_vectors(tree: Path, tmp_path: Path, tiny_config: Config) -> None:
     shutil.copytree(tree, tmp_path / "worktree")
-    with Index.create(tmp_path / "index", config=tiny_config) as index:
+    with Index.create(tmp_path / "index", THREE, config=tiny_config) as index:
         first = index.add(tree)
         report = index.add(tmp_path / "worktree")
         assert not report.encoded and report.reused == 2 * first.points
         assert index.sources == {"tree": str(tree), "worktree": str(tmp_path / "worktree")}
         assert index.remove("worktree") == first.points
-        assert contents(index) == fresh(tmp_path / "clean", tiny_config, tree)
+        assert contents(index) == fresh(tmp_path / "clean", tiny_config, tree, models=THREE)
         with pytest.raises(UsageError, match="no source 'worktree'; it has tree"):
             index.remove("worktree")
 
@@ -131,7 +134,7 @@ def test_a_further_model_is_computed_alone(tree: Path, tmp_path: Path, tiny_conf
         report = index.add(tree)
         assert set(report.encoded) == {"minilm-attention"} and report.new == 0
         mine = contents(index)
-    clean = fresh(tmp_path / "clean", tiny_config, tree)
+    clean = fresh(tmp_path / "clean", tiny_config, tree, models=names)
     assert {point: payload for point, (payload, _) in mine.items()} == {p: x for p, (x, _) in clean.items()}
     for point, (_, vectors) in mine.items():
         assert vectors == clean[point][1]
@@ -312,7 +315,7 @@ def test_a_further_model_that_cannot_be_used_changes_nothing(
         index.add(tree)
     before = (folder / "index.json").read_text("utf-8")
     with pytest.raises(WeightsError, match="no origin has the files of nomic-coderank"):
-        Index.prepare(folder, Asked(("minilm", "bm42", "bm25", "nomic-coderank")), config=tiny_config)
+        Index.prepare(folder, Asked(("minilm", "bm25-code", "nomic-coderank")), config=tiny_config)
     assert (folder / "index.json").read_text("utf-8") == before
     with pytest.raises(WeightsError, match="no origin has the files of bge-m3"):
         Index.create(tmp_path / "other", ["bge-m3"], config=tiny_config)

@@ -51,7 +51,8 @@ def test_six_vectors_in_one_point_and_each_is_a_leg(tree: Path, tmp_path: Path, 
     with Index.create(tmp_path / "index", SEED, how=ON_CPU, config=seed_config) as index:
         report = index.add(tree, listener=events.append)
         status = index.status()
-        hits = index.search("retry the connection", limit=5)
+        hits = index.search("retry the connection", limit=5, fusion="rrf")
+        by_default = index.search("retry the connection", limit=5)
         for name in VECTORS:
             assert index.search("retry the connection", using=[name]), name
         assert {record.runs.backend for record in load_manifest(index.folder).models} == {
@@ -61,6 +62,7 @@ def test_six_vectors_in_one_point_and_each_is_a_leg(tree: Path, tmp_path: Path, 
         }
     assert status.vectors == dict.fromkeys(VECTORS, report.points)
     assert set().union(*(hit.legs for hit in hits)) == set(VECTORS)
+    assert set().union(*(hit.legs for hit in by_default)) == set(VECTORS) - {"minilm-attention"}
     encoded = [event for event in events if event.step == "encode" and event.whole is not None]
     assert [event.whole for event in encoded] == sorted(event.whole or 0 for event in encoded)
     assert encoded[-1].whole == 1.0
@@ -142,7 +144,7 @@ def test_the_commands_index_and_search_six_vectors(
     vecloom = Commands(seed_environ, tmp_path)
     done = vecloom.run("index", tree, "--models", ",".join(SEED), "--device", "cpu")
     assert done.returncode == 0, done.stderr
-    found = vecloom.run("search", "retry the connection", "--json", "--limit", "5")
+    found = vecloom.run("search", "retry the connection", "--json", "--limit", "5", "--fusion", "rrf")
     assert found.returncode == 0, found.stderr
     hits = [json.loads(line) for line in found.stdout.splitlines()]
     assert set().union(*(hit["legs"] for hit in hits)) == set(VECTORS)

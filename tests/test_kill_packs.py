@@ -22,6 +22,7 @@ from vecloom.config import Config
 from vecloom.errors import IndexFormatError, PackError
 from vecloom.index import Index
 from vecloom.pack.reading import Pack
+from vecloom.pipeline import filling
 from vecloom.pipeline.manifest import load_manifest
 
 if sys.platform == "win32":
@@ -148,7 +149,9 @@ def stored(folder: Path, config: Config) -> Contents:
 
 
 @pytest.mark.timeout(900)
-def test_kills_of_a_load_end_in_what_a_clean_one_stores(killed: Killed, tiny_config: Config) -> None:
+def test_kills_of_a_load_end_in_what_a_clean_one_stores(
+    killed: Killed, tiny_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng, place = killed.rng, killed.place
     pack, index, clean = (place / name for name in ("pack", "index", "clean"))
     tree = ChangingTree(place / "tree", rng)
@@ -156,6 +159,8 @@ def test_kills_of_a_load_end_in_what_a_clean_one_stores(killed: Killed, tiny_con
 
     def begun() -> bool:
         return (index / rng.choice(("writer.json", "load.json"))).exists()
+
+    monkeypatch.setattr(filling, "WINDOW_TEXTS", 4)  # many shards, each of which is acknowledged
 
     def prepare() -> None:
         tree.change()

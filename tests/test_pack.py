@@ -347,16 +347,18 @@ def test_exports_hold_every_point(tree: Path, tmp_path: Path, tiny_config: Confi
     lines = (tmp_path / "jsonl").read_text("utf-8").splitlines()
     points = [models.PointStruct.model_validate_json(line) for line in lines]
     assert {str(point.id): point.payload for point in points} == {k: v[0] for k, v in wanted.items()}
-    assert isinstance(points[0].vector, dict) and isinstance(points[0].vector["bm25"], models.SparseVector)
+    assert isinstance(points[0].vector, dict) and isinstance(
+        points[0].vector["bm25-code"], models.SparseVector
+    )
     (table,) = (points_of(table) for table in _joined(tmp_path / "parquet"))
     dense = np.load(tmp_path / "numpy" / "qdrant-minilm.npy")
     assert np.load(tmp_path / "numpy" / "ids.npy").tolist() == table.ids == [str(p.id) for p in points]
     np.testing.assert_array_equal(dense, table.vectors["qdrant-minilm"])
-    bm25 = table.vectors["bm25"]
-    assert isinstance(bm25, SparseRows)
+    words = table.vectors["bm25-code"]
+    assert isinstance(words, SparseRows)
     for part in ("indptr", "indices", "values"):
-        found = np.load(tmp_path / "numpy" / f"bm25.{part}.npy")
-        np.testing.assert_array_equal(found, getattr(bm25, part))
+        found = np.load(tmp_path / "numpy" / f"bm25-code.{part}.npy")
+        np.testing.assert_array_equal(found, getattr(words, part))
     said = [json.loads(line)["vector"]["qdrant-minilm"] for line in lines]
     np.testing.assert_array_equal(np.array(said, np.float32), dense)
 
@@ -369,9 +371,9 @@ def _joined(path: Path) -> list[Any]:
 
 def test_an_export_of_some_vectors(tree: Path, tmp_path: Path, tiny_config: Config) -> None:
     carry.embed(tmp_path / "pack", tree, config=tiny_config)
-    carry.export(tmp_path / "pack", "jsonl", tmp_path / "out", using=["bm42"], config=tiny_config)
+    carry.export(tmp_path / "pack", "jsonl", tmp_path / "out", using=["bm25-code"], config=tiny_config)
     line = json.loads((tmp_path / "out").read_text("utf-8").splitlines()[0])
-    assert list(line["vector"]) == ["minilm-attention"]
+    assert list(line["vector"]) == ["bm25-code"]
     with pytest.raises(UsageError, match="no vector"):
         carry.export(tmp_path / "pack", "jsonl", tmp_path / "out", using=["bge-m3"], config=tiny_config)
 
@@ -682,7 +684,7 @@ def test_the_manifest_tells_where_the_models_come_from(
 ) -> None:
     manifest: PackManifest = Pack.open(finished(tree, tmp_path, tiny_config)).manifest
     rows = {row["vector_name"]: row for row in manifest.rows}
-    assert set(rows) == {"qdrant-minilm", "minilm-attention", "bm25"}
+    assert set(rows) == {"qdrant-minilm", "bm25-code"}
     assert len(rows["qdrant-minilm"]["files"]["model.safetensors"]) == 64
     assert (
         manifest.sources == ("tree",)

@@ -60,7 +60,7 @@ def found(store: ClientStore, query: Query) -> list[str]:
 
 
 def test_legs_are_fused_and_told(store: ClientStore) -> None:
-    hits = search(store, Query("x", per_file=9), QUERY)
+    hits = search(store, Query("x", fusion="rrf", per_file=9), QUERY)
     assert [hit.text for hit in hits] == ["chunk 1", "chunk 3", "chunk 0", "chunk 2"]
     assert hits[0].legs["dense"].rank == 2 and hits[0].legs["words"].rank == 2
     assert hits[0].score == pytest.approx(2 / 62)
@@ -68,8 +68,8 @@ def test_legs_are_fused_and_told(store: ClientStore) -> None:
 
 
 def test_one_result_a_file_comes_first(store: ClientStore) -> None:
-    assert found(store, Query("x")) == ["chunk 1", "chunk 3", "chunk 2", "chunk 0"]
-    assert found(store, Query("x", limit=2)) == ["chunk 1", "chunk 3"]
+    assert found(store, Query("x", fusion="rrf")) == ["chunk 1", "chunk 3", "chunk 2", "chunk 0"]
+    assert found(store, Query("x", fusion="rrf", limit=2)) == ["chunk 1", "chunk 3"]
 
 
 def test_legs_can_be_chosen_and_weighted(store: ClientStore) -> None:

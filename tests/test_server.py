@@ -484,7 +484,7 @@ def test_points_under_other_ids_are_found(
         upsert(self, replace(points, ids=[str(uuid.uuid4()), *points.ids[1:]]))
 
     monkeypatch.setattr(ClientStore, "upsert", strayed)
-    with pytest.raises(StoreError, match=r"lacks points of 00000-3\.parquet"):
+    with pytest.raises(StoreError, match=r"lacks points of 00000-2\.parquet"):
         carry.load(pack, url, collection="docs", config=config)
 
 

@@ -93,6 +93,8 @@ def table_of(points: Points, schema: Any) -> Table:
     for part in schema:
         if part.name == "id":
             arrays.append(pa.array(points.ids, part.type))
+        elif part.name == "defines":  # which points of earlier versions lack
+            arrays.append(pa.array([payload.get("defines", "") for payload in points.payloads], part.type))
         elif part.name in PAYLOAD:
             arrays.append(pa.array([payload[part.name] for payload in points.payloads], part.type))
         elif part.name in points.vectors:
