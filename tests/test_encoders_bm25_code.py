@@ -317,7 +317,7 @@ def fields_of(passage: Passage) -> dict[str, str]:
     path = PurePosixPath(passage.path)
     return {
         "text": passage.text,
-        "file": path.name.split(".")[0] or path.name,
+        "file": path.name[:1] + path.name[1:].split(".")[0],
         "folders": "/".join(path.parts[:-1][-3:]),
         "defines": passage.defines,
         "within": passage.within,
@@ -326,7 +326,7 @@ def fields_of(passage: Passage) -> dict[str, str]:
 
 def bm25f(passage: Passage, spec: ModelSpec = SPEC) -> dict[int, float]:
     """The formula of `Bm25CodeEncoder` written out, word by word."""
-    said = {name: float(value) for name, value in spec.settings.items() if name != "language"}
+    said = {name: value for name, value in spec.settings.items() if isinstance(value, float)}
     k, b = said["k"], said["b"]
     frequency: dict[str, float] = {}
     for name, text in fields_of(passage).items():
@@ -348,7 +348,7 @@ PASSAGES = st.builds(
     Passage,
     header=st.just(""),
     text=TEXTS,
-    path=PATHS | st.sampled_from(["", ".gitignore", "Makefile"]),
+    path=PATHS | st.sampled_from(["", ".gitignore", ".retries.parse.yml", "Makefile"]),
     within=st.lists(WORDS, max_size=3).map(" > ".join),
     defines=st.lists(WORDS, max_size=4).map("\n".join),
 )

@@ -20,6 +20,7 @@ from qdrant_client import QdrantClient
 from qdrant_standin import Standin
 from vecloom.cli import run
 from vecloom.config import Config, load_config
+from vecloom.encoders.backends import How
 from vecloom.errors import UsageError
 from vecloom.index import Index
 from vecloom.ranking import LAYERS, Boosts, Contents, Layer, default_legs, leg_weights
@@ -123,7 +124,6 @@ def test_dense_legs_are_averaged_and_legs_of_one_kind_share_alike() -> None:
         (lists(dense=0.9, bm25=9.0), {}, LAYERS),
         (lists(dense=0.9, bm25=9.0), {"dense": 1.0}, LAYERS),
         (lists(dense=0.9, bm25=9.0), {"dense": 0.1}, ("joins", "filename")),
-        ({"dense": [], **lists(bm25=9.0)}, {"dense": 0.1}, LAYERS),
     ],
 )
 def test_words_have_their_even_share_where_nothing_is_known(
@@ -141,6 +141,17 @@ def test_legs_of_one_kind_alone_have_all() -> None:
         "other": 0.5,
     }
     assert leg_weights({}, FIELDS, contents, {}, LAYERS) == {}
+
+
+def test_a_leg_that_found_nothing_has_no_weight() -> None:
+    """Its vectors are not there yet: the others share what there is."""
+    contents = Contents(background={"dense": 0.1, "other": 0.1})
+    silent: dict[str, list[Scored]] = {"dense": []}
+    found = leg_weights({**silent, **lists(bm25=9.0)}, FIELDS, contents, {}, LAYERS)
+    assert found == {"dense": 0.0, "bm25": 1.0}
+    found = leg_weights({**silent, **lists(other=0.5, bm25=9.0)}, FIELDS, contents, {}, LAYERS)
+    without = leg_weights(lists(other=0.5, bm25=9.0), FIELDS, contents, {}, LAYERS)
+    assert found == {"dense": 0.0, **without}
 
 
 def test_asked_weights_are_factors() -> None:
@@ -759,6 +770,31 @@ def test_matched_words_are_those_that_the_query_and_the_chunk_share(
             assert list(matched.values()) == sorted(matched.values(), reverse=True)
     told = {term for hit in hits if hit.explanation for term in hit.explanation.terms["bm25-code"]}
     assert {"retri", "polici", "retry+policy", "line+buffer", "shuttl"} <= told
+
+
+def test_a_query_that_a_model_cuts_is_explained(explained: dict[str, Index]) -> None:
+    query = " ".join(f"shuttle number {number}" for number in range(400)) + " heddle"
+    for name, found in (("minilm-attention", {"shuttl"}), ("bm25-code", {"shuttl", "heddl"})):
+        hits = explained["folder"].search(query, using=[name], explain=True, limit=30)
+        told = {term for hit in hits if hit.explanation for term in hit.explanation.terms[name]}
+        assert found <= told and ("heddl" in told) is ("heddl" in found)
+
+
+def test_learned_words_are_told_as_their_pieces(tmp_path: Path, seed_config: Config) -> None:
+    """Beside a model that prompts its queries."""
+    models = ("jina-code-embeddings-1.5b", "bge-m3-sparse", "bm25-code")
+    root = written(tmp_path / "code", {name: CODE[name] for name in ("src/client.rs", "src/carriage.rs")})
+    with Index.create(tmp_path / "index", models, how=How(device="cpu"), config=seed_config) as index:
+        index.add(root)
+        hits = index.search("policy.retry();", explain=True)
+        assert {hit.path for hit in hits} == {"src/client.rs", "src/carriage.rs"}
+        for hit in hits:
+            assert hit.explanation is not None
+            total = sum(hit.explanation.shares.values()) + sum(hit.explanation.boosts.values())
+            assert hit.score == pytest.approx(total)
+            assert ("bge-m3-sparse" in hit.legs) is bool(hit.explanation.terms["bge-m3-sparse"])
+        (best,) = (hit for hit in hits if hit.path == "src/client.rs")
+        assert best.legs.keys() == {"jina-code-1.5b", "bge-m3-sparse", "bm25-code"}
 
 
 @pytest.mark.parametrize("asked", ASKED, ids=str)
