@@ -223,7 +223,7 @@ def test_kills_at_random_moments_lose_and_double_nothing(rounds: Rounds) -> None
 
 def test_what_was_encoded_before_a_kill_is_not_encoded_again(rounds: Rounds, tiny_config: Config) -> None:
     rounds.change(Way(1))
-    with Index.prepare(rounds.folder, Asked(), config=tiny_config) as index:
+    with Index.prepare(rounds.folder, Asked(THREE), config=tiny_config) as index:
         child = start_small(rounds.environ, WINDOWS, rounds.arguments())
         while child.is_alive() and not index.status().vectors["qdrant-minilm"]:
             pass

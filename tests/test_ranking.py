@@ -173,6 +173,7 @@ def test_asked_weights_are_factors() -> None:
         ("where is the retry policy set", "src/retry_policy.rs", math.sqrt(2 / 3)),
         ("retry policy", "src/retry_policy_client_test.rs", math.sqrt(2 / 4)),
         ("retry policy", "retry/policy.rs", math.sqrt(0.75)),
+        ("log writer", "log/writer.rs", math.sqrt(0.75)),
         ("retry policy", "retry/mod.rs", 0.0),  # the folder's name alone asks for none of its files
         ("retrying policies", "src/retry_policy.rs", 0.95),
         ("config loader", "src/configuration.rs", math.sqrt(0.45 * 0.9)),
