@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -220,6 +221,23 @@ def test_the_new_words_are_made_of_points_that_define_nothing(
         index.add(other)
         found = contents(index)
         assert differences(found, fresh(tmp_path / "clean", tiny_config, tree, other, models=FOUR)) == []
+
+
+def test_equal_texts_of_which_one_tells_what_it_defines_are_two(
+    tree: Path, tmp_path: Path, tiny_config: Config
+) -> None:
+    shutil.copytree(tree, tmp_path / "other")
+    with earlier_index(tmp_path / "index", tiny_config, tree, tmp_path / "other") as index:
+        index.add(tree)
+    with Index.prepare(tmp_path / "index", Asked(FOUR), config=tiny_config) as index:
+        assert index.add(tree).unchanged == len(FILES)  # all points lack the new words, and get them at once
+        found = contents(index)
+    wanted = fresh(tmp_path / "clean", tiny_config, tree, models=FOUR)
+    assert differences({point: found[point] for point in wanted}, wanted) == []
+    words = {
+        (payload["source"], payload["path"]): vectors["bm25-code"] for payload, vectors in found.values()
+    }
+    assert {path for path in FILES if words["tree", path] == words["other", path]} == {"settings.toml"}
 
 
 @pytest.mark.parametrize("zipped", [False, True])
