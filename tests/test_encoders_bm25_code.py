@@ -429,7 +429,7 @@ def test_a_text_without_words_gives_an_empty_row(encoder: Bm25CodeEncoder) -> No
 def test_the_words_of_the_fields_are_counted(encoder: Bm25CodeEncoder) -> None:
     _, stats = encoder.encode_passages([Passage("", "the parse_tree", "a/loop.py", defines="weave")])
     assert stats.tokens == 3 + 1 + 1  # parse, tree, parsetree; loop; weave; the folder's "a" is a stop word
-    assert encoder.text_words(["the parse_tree", "loop loop"]) == 3 + 2
+    assert encoder.text_words([Passage("", "the parse_tree", "a/b.py"), Passage("", "loop loop")]) == 3 + 2
 
 
 def test_the_row_is_run_by_this_encoder(tmp_path: Path) -> None:
