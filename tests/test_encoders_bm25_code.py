@@ -423,7 +423,8 @@ def test_a_text_without_words_gives_an_empty_row(encoder: Bm25CodeEncoder) -> No
     assert (stats.texts, stats.tokens, stats.cut_texts) == (5, 1, 0)
     assert len(encoder.encode_documents([])[0]["bm25-code"]) == 0
     assert len(encoder.encode_queries([])["bm25-code"]) == 0
-    assert np.diff(encoder.encode_queries(texts)["bm25-code"].indptr).tolist() == [0, 0, 1, 0, 0]
+    asked = np.diff(encoder.encode_queries(texts)["bm25-code"].indptr)  # "parse": its stem, and as a name
+    assert asked.tolist() == [0, 0, 2, 0, 0]
 
 
 def test_the_words_of_the_fields_are_counted(encoder: Bm25CodeEncoder) -> None:
@@ -445,26 +446,29 @@ def test_a_query_weighs_one_for_each_word(encoder: Bm25CodeEncoder) -> None:
     rows = encoder.encode_queries(["retry the getUserName retry", "HTTP"])["bm25-code"]
     assert set(rows.values.tolist()) == {1.0} and rows.values.dtype == np.float32
     indices, _ = rows.row(0)
-    assert indices.tolist() == sorted(map(identity, words_of("retry") + words_of("getUserName")))
+    words = [*words_of("retry"), *words_of("getUserName"), "retry"]  # "retry" as a name: its stem is "retri"
+    assert indices.tolist() == sorted(map(identity, words))
     assert rows.row(1)[0].tolist() == [identity("http")]
 
 
 @pytest.mark.parametrize(
     ("text", "joined"),
     [
-        ("error handler", {"error+handler"}),
-        ("Error Handler", {"error+handler"}),
-        ("parse http response", {"parse+http", "http+response"}),
+        ("map iterator", {"map+iterator", "map+iter", "+iterator"}),
+        ("error handler", {"error+handler", "error+handl"}),
+        ("Error Handler", {"error+handler", "error+handl"}),
+        ("file name", {"file+name", "file+nam"}),
+        ("http request", {"http+request"}),  # is its own stem
+        ("parse http request", {"+parse", "parse+http", "http+request"}),
         ("error of the handler", set()),  # words that are left out stand between
-        ("errorHandler base", set()),  # is joined in itself
+        ("errorHandler base", set()),  # is joined in itself; "base" is its own stem
+        ("getusername", {"+getusername"}),
         ("one", set()),
-        ("_error handler", {"error+handler"}),
+        ("_error handler", {"error+handler", "error+handl"}),
         ("b" * 30 + " " + "c" * 30, set()),
     ],
 )
-def test_plain_words_that_follow_each_other_are_joined(
-    encoder: Bm25CodeEncoder, text: str, joined: set[str]
-) -> None:
+def test_names_that_plain_words_may_make(encoder: Bm25CodeEncoder, text: str, joined: set[str]) -> None:
     assert {term for term in query(encoder, text) if "+" in term} == joined
 
 
@@ -473,6 +477,16 @@ def test_a_joined_pair_finds_the_identifier(encoder: Bm25CodeEncoder) -> None:
     assert identity("errorhandler") in indices.tolist()
     for written in ("ErrorHandler", "error_handler", "ERROR_HANDLER", "newErrorHandler"):
         assert identity("errorhandler") in weights(encoder, written)
+
+
+def test_a_name_in_one_word_finds_it_in_two_and_the_other_way_round(encoder: Bm25CodeEncoder) -> None:
+    for asked, written in (
+        ("getusername", "getUserName"),
+        ("file name", "filename"),
+        ("file name", "filenames"),
+    ):
+        indices, _ = encoder.encode_queries([asked])["bm25-code"].row(0)
+        assert set(indices.tolist()) & set(weights(encoder, written)), (asked, written)
 
 
 def test_a_word_that_is_also_a_pair_keeps_its_own_name(encoder: Bm25CodeEncoder) -> None:

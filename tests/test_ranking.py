@@ -214,6 +214,7 @@ def test_filename_match_is_between_none_and_all(query: list[str], folder: list[s
         ("$scope", "$scope"),
         ("font-size", "font-size"),
         ("error handler", ""),
+        ("src/loom.py", ""),  # a path
         ("weave(thread)", ""),
         ("who?", ""),
         ("größe", "größe"),
@@ -340,7 +341,7 @@ def test_stubs(path: str, stub: bool) -> None:
         ("third_party/zlib/inflate.c", True),
         ("third-party/zlib/inflate.c", True),
         ("web/node_modules/left-pad/index.js", True),
-        ("external/loom.c", True),
+        ("external/loom.c", False),
         ("src/example.rs", False),
         ("src/vendors/loom.php", False),
         ("resampled/loom.py", False),
@@ -368,7 +369,6 @@ def payload(path: str, kind: str = "code", language: str = "python", **more: str
         ("weave", payload("tests/a.py"), True, "tests", -0.2),
         ("weave", payload("lib/__init__.py"), True, "stubs", -0.1),
         ("weave", payload("examples/a.py"), True, "samples", -0.2),
-        ("weave", payload("examples/a.md", "prose", "markdown"), False, "samples", -0.2),
         ("weave", payload("docs/a.md", "prose", "markdown"), True, "prose", -0.1),
     ],
 )
@@ -550,18 +550,18 @@ def test_a_folder_of_prose_knows_no_tests_stubs_or_joins_and_nothing_is_behind_c
 ) -> None:
     index = in_words["prose"]
     hits = index.search(query, explain=True)
-    plain = index.search(query, explain=True, without=["tests", "stubs", "prose", "joins"])
+    plain = index.search(query, explain=True, without=["tests", "stubs", "samples", "prose", "joins"])
     assert hits == plain and len(hits) > 1
     for hit in hits:
         assert hit.explanation is not None
-        assert hit.explanation.boosts.keys() <= {"filename", "definition", "samples"}
+        assert hit.explanation.boosts.keys() <= {"filename", "definition"}
         assert not any("+" in term for term in hit.explanation.terms["bm25-code"])
 
 
-def test_names_of_files_and_samples_count_in_prose(in_words: dict[str, Index]) -> None:
+def test_names_of_files_count_in_prose_and_samples_are_of_code(in_words: dict[str, Index]) -> None:
     index = in_words["prose"]
-    assert paths(index, "indigo madder")[:2] == ["madder.md", "examples/indigo.md"]
-    assert paths(index, "indigo madder", "samples")[:2] == ["examples/indigo.md", "madder.md"]
+    assert paths(index, "indigo madder")[:2] == ["examples/indigo.md", "madder.md"]
+    assert index.search("indigo madder", without=["samples"]) == index.search("indigo madder")
     found = index.search("Looms", explain=True)[0]
     assert found.path == "looms.md" and found.explanation is not None
     assert found.explanation.boosts == pytest.approx({"filename": 0.4, "definition": 0.2})

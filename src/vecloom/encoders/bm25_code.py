@@ -19,7 +19,8 @@ from vecloom.encoders.terms import StemTable, stack_rows, term_rows
 from vecloom.registry import ModelSpec
 from vecloom.types import Passage, SparseRows, TokenCounter
 
-#: What stands between two words of a query that are joined.
+#: In the terms of a query, what tells names that its plain words may make from the words themselves: between
+#: two that are joined, else in front.
 JOINED = "+"
 
 #: How many folders above a file weigh in.
@@ -91,6 +92,10 @@ class IdentifierTable(StemTable):
             return b""
         return self.joined(self._stem(word))
 
+    def stemmed(self, term: str) -> str:
+        """The stem of a term."""
+        return str(self._stem(term))
+
     @cached_property
     def _dropped_words(self) -> frozenset[str]:
         return frozenset(word.decode() for word in self._dropped)
@@ -105,9 +110,11 @@ class Bm25CodeEncoder:
         f = sum over fields of w_i * f_i / (1 - b + b * n_i / avg_i)
         f * (k + 1) / (f + k)
 
-    so that one field gives BM25. A query weighs 1 for each of its words, and for each two plain words that
-    follow each other, joined: "error handler" may be ``ErrorHandler``. Ids are those of `Bm25Encoder`: the
-    absolute value of the term's signed 32-bit murmur3 hash.
+    so that one field gives BM25. A query weighs 1 for each of its words, and for the names that its plain
+    words may make: one alone, unstemmed ("getusername" may be ``getUserName``), and each two that follow each
+    other, joined, unstemmed ("error handler" may be ``ErrorHandler``) and stemmed ("file name" may be
+    filename). Ids are those of `Bm25Encoder`: the absolute value of the term's signed 32-bit murmur3
+    hash.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -155,7 +162,7 @@ class Bm25CodeEncoder:
     def encode_queries(
         self, texts: Sequence[str], names: Sequence[str] | None = None
     ) -> Mapping[str, SparseRows]:
-        """Weight 1 for each word of the texts, and for each two neighbours joined."""
+        """Weight 1 for each word of the texts, and for each name that plain words may make."""
         del names
         rows = []
         for text in texts:
@@ -166,25 +173,26 @@ class Bm25CodeEncoder:
         return {self.names[0]: stack_rows(rows or [empty])}
 
     def _terms_of(self, text: str) -> dict[int, str]:
-        """Index -> word for all words of a text, and for plain words that follow each other, joined."""
+        """Index -> term for all words of a text and the names that its plain words may make (`JOINED`)."""
         table = self._table
         with table.lock:
             table.bound()
             words = identifiers(text)
             plain = [whole_of(word.decode()) if len(table[word]) == 4 else "" for word in words]
-            pairs = {
-                table.joined(left + right): f"{left}{JOINED}{right}"
-                for left, right in pairwise(plain)
-                if left and right
-            }
+            names: dict[bytes, str] = {}
+            for left, right in pairwise(["", *plain]):
+                both = left + right if left and right else ""
+                for name in (right, both, table.stemmed(both)):
+                    cut = len(left) if both and name.startswith(left) else 0
+                    names.setdefault(table.joined(name), f"{name[:cut]}{JOINED}{name[cut:]}")
             ids, stems = table.ids(), table.stems
-            terms = {int(ids[_at(number)]): said for number, said in pairs.items() if number}
+            terms = {int(ids[_at(number)]): said for number, said in names.items() if number}
             for number in np.frombuffer(b"".join(map(table.__getitem__, words)), dtype="<u4").tolist():
                 terms[int(ids[number])] = stems[number]
             return terms
 
     def terms(self, texts: Sequence[str], rows: Mapping[str, SparseRows]) -> Mapping[str, list[str]]:
-        """The word behind every index; words of a query that are joined have a "+" between them."""
+        """The term behind every index; a "+" is in those that a query's plain words may make (`JOINED`)."""
         known = [self._terms_of(text) for text in texts] if rows else []
         return {
             name: [

@@ -150,7 +150,7 @@ class Boosts:
             yield "tests", self._strengths.tests
         if code and is_stub(path):
             yield "stubs", self._strengths.stubs
-        if silent_on(_SAMPLE_WORDS) and is_sample(path):
+        if code and silent_on(_SAMPLE_WORDS) and is_sample(path):
             yield "samples", self._strengths.samples
         if self._contents.code and payload["kind"] == "prose":
             yield "prose", self._strengths.prose

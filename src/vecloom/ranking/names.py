@@ -42,7 +42,7 @@ def query_words(text: str) -> QueryWords:
 def name_asked(text: str) -> str:
     """The last part of a query that is a single name (``Flask``, ``app.route()``), in lower case, or ""."""
     text = text.strip()
-    if not _NAME.fullmatch(text):
+    if "/" in text or not _NAME.fullmatch(text):
         return ""
     return _NAME_PARTS.split(text.removesuffix("()"))[-1].lower()
 

@@ -50,7 +50,7 @@ _STUB = re.compile(_ANY + r"(?:__init__\.pyi?|index\.[cm]?[jt]sx?|mod\.rs|packag
 
 #: Code that shows how something is used, and code of others.
 _SAMPLE = re.compile(
-    _ANY + r"(?:examples?|samples?|demos?|vendor|vendored|third[_-]party|external|node_modules)/",
+    _ANY + r"(?:examples?|samples?|demos?|vendor|vendored|third[_-]party|node_modules)/",
     re.IGNORECASE,
 )
 
