@@ -44,6 +44,9 @@ QUESTIONS = 100
 #: Seconds between two looks at whether a running index can be searched.
 _POLL = 0.02
 
+#: The vectors of words that an index may have; one of them is stored first.
+_WORDS = frozenset({"bm25", "bm25-code"})
+
 _VERSIONS = (
     "vecloom", "qdrant-edge-py", "onnxruntime", "numpy", "fastembed", "sentence-transformers",
     "transformers", "torch", "bm25s", "txtai", "semble",
@@ -153,7 +156,7 @@ def _searchable(home: Path) -> bool:
         said = json.loads((home / "index.json").read_text("utf-8"))
     except FileNotFoundError:
         return False
-    return bool(said["created_with"]) and "bm25" not in said["incomplete"]
+    return bool(said["created_with"]) and not _WORDS & set(said["incomplete"])
 
 
 def table(timings: Mapping[str, Timing], behaviours: Mapping[str, Behaviour]) -> Table:
