@@ -241,6 +241,8 @@ def test_facet_counts_values(store: Store) -> None:
     assert store.facet("path") == {f"p/{i}.py": 3 for i in range(4)}
     assert store.facet("kind", Filter(match={"path": ("p/0.py",)})) == {"prose": 2, "code": 1}
     assert store.facet("source", Filter(match={"path": ("nowhere",)})) == {}
+    store.delete(where=Filter(match={"path": ("p/0.py",)}))
+    assert store.facet("path") == {f"p/{i}.py": 3 for i in range(1, 4)}
 
 
 def test_search_ranks_every_leg(store: Store) -> None:

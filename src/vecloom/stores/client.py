@@ -354,7 +354,7 @@ class ClientStore:
         found = self._call(
             self._opened().facet, key=key, facet_filter=wanted, limit=max(1, self.count()), exact=True
         )
-        return {str(hit.value): hit.count for hit in found.hits}
+        return {str(hit.value): hit.count for hit in found.hits if hit.count}
 
     def finalize(self) -> None:
         """Nothing to do: the server answers a write once its log holds it."""

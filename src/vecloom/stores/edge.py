@@ -193,7 +193,8 @@ class EdgeStore:
         """Points by value of an indexed key; see `vecloom.stores.Store`."""
         request = engine.FacetRequest(key, max(1, self.count()), True, edge_terms.condition(where))
         hits = self._call(self._opened().facet, request).hits
-        return {str(hit.value): hit.count for hit in hits}
+        # The engine also names values that only deleted points have.
+        return {str(hit.value): hit.count for hit in hits if hit.count}
 
     def indexed(self) -> int:
         """How many points, as of the last flush, lie in sealed segments, which carry the graph.
