@@ -240,6 +240,25 @@ def test_equal_texts_of_which_one_tells_what_it_defines_are_two(
     assert {path for path in FILES if words["tree", path] == words["other", path]} == {"settings.toml"}
 
 
+def test_equal_texts_below_folders_that_their_header_has_no_room_for_are_two(
+    tmp_path: Path, tiny_config: Config
+) -> None:
+    for folder in ("weaving", "spinning"):
+        below = tmp_path / "tree" / folder / "machines"
+        below.mkdir(parents=True)
+        (below / "the_first_of_many_heddles.rs").write_text("pub fn lift(heddle: Heddle) {}\n", "utf-8")
+    models = ("qdrant-minilm-onnx", "bm25-code")
+    with Index.create(tmp_path / "index", models[:1], chunk_tokens=32, config=tiny_config) as index:
+        index.add(tmp_path / "tree")
+        assert len({payload["header"] for payload, _ in contents(index).values()}) == 1
+    with Index.prepare(tmp_path / "index", Asked(models), config=tiny_config) as index:
+        index.add(tmp_path / "tree")
+        found = contents(index)
+    with Index.create(tmp_path / "clean", models, chunk_tokens=32, config=tiny_config) as index:
+        index.add(tmp_path / "tree")
+        assert differences(found, contents(index)) == []
+
+
 @pytest.mark.parametrize("zipped", [False, True])
 def test_a_pack_is_loaded_and_its_trees_indexed(
     tree: Path, tmp_path: Path, tiny_config: Config, zipped: bool

@@ -13,7 +13,13 @@ import numpy as np
 
 from vecloom.engine import Encoded, Window, spans, take_rows
 from vecloom.pipeline.home import Visits
-from vecloom.pipeline.points import OPERATION_POINTS, PASSAGE_FIELDS, passage_hash, passage_of
+from vecloom.pipeline.points import (
+    OPERATION_POINTS,
+    PASSAGE_FIELDS,
+    PASSAGE_HASH_FIELDS,
+    passage_hash,
+    passage_of,
+)
 from vecloom.pipeline.report import IndexReport, Listener, Progress
 from vecloom.pipeline.shards import records
 from vecloom.runners import Runner
@@ -35,7 +41,7 @@ _MATRIX_WINDOW_BYTES = 1 << 18
 _CORE_WEIGHTS = 50 << 20
 _LEAST_TEXTS = 8
 
-_PLAN_FIELDS = ("header", "breadcrumb", "defines", "chunk_hash", "start_byte", "end_byte")
+_PLAN_FIELDS = (*PASSAGE_HASH_FIELDS, "start_byte", "end_byte")
 
 
 class WindowSize(NamedTuple):
@@ -86,7 +92,7 @@ class Backlog:
 
 
 def backlog_of(lacking: Iterable[Record]) -> Backlog:
-    """Read points (their header, hash and byte span) into a backlog."""
+    """Read points (what their hash is made of, and their byte span) into a backlog."""
     ids, hashes, lengths = bytearray(), bytearray(), array("q")
     for record in lacking:
         payload = record.payload

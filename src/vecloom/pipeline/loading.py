@@ -21,7 +21,7 @@ from vecloom.pack.manifest import PackManifest, Shard
 from vecloom.pack.reading import Pack
 from vecloom.pipeline.home import LEDGER, Home, Visits, forget_load, record
 from vecloom.pipeline.manifest import Manifest
-from vecloom.pipeline.points import OPERATION_POINTS, passage_hash
+from vecloom.pipeline.points import OPERATION_POINTS, PASSAGE_HASH_FIELDS, passage_hash
 from vecloom.pipeline.report import IndexReport, Listener, Progress
 from vecloom.pipeline.shards import records
 from vecloom.pipeline.states import remove_states
@@ -292,8 +292,8 @@ def _taken(points: Points, rows: Sequence[int]) -> Points:
 
 def _merge(store: Store, points: Points) -> None:
     """Write points beside vectors that only the store has, where they were made of the same text."""
-    fields = ("header", "chunk_hash", "breadcrumb", "defines")
-    there = {one.id: passage_hash(one.payload) for one in store.get(points.ids, fields) if one.payload}
+    former = store.get(points.ids, PASSAGE_HASH_FIELDS)
+    there = {one.id: passage_hash(one.payload) for one in former if one.payload}
     same = [i for i, one in enumerate(points.ids) if there.get(one) == passage_hash(points.payloads[i])]
     kept = _taken(points, same)
     store.update_vectors(kept.ids, kept.vectors)

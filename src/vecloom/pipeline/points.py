@@ -40,13 +40,16 @@ PASSAGE_FIELDS = ("header", "text", "path", "breadcrumb", "defines")
 
 def passage_of(payload: Mapping[str, Any]) -> Passage:
     """What the models are given of a point; one that an earlier version stored defines nothing."""
-    header, path = payload["header"], payload["path"]
     defines = payload.get("defines", "")
     begun = {*defines.split("\n")}
     within = (name for name in payload["breadcrumb"].split(SEPARATOR) if name not in begun)
-    return Passage(
-        header, payload["text"], path if opens_with(header, path) else "", SEPARATOR.join(within), defines
-    )
+    return Passage(payload["header"], payload["text"], _path_said(payload), SEPARATOR.join(within), defines)
+
+
+def _path_said(payload: Mapping[str, Any]) -> str:
+    """The whole path where the header tells of it, however short it was cut, else ""."""
+    header, path = payload["header"], payload["path"]
+    return path if opens_with(header, path) else ""
 
 
 def chunk_id(source: str, path: str, chunk_hash: str, occurrence: int) -> str:
@@ -61,9 +64,14 @@ def encoded_hash(payload: Mapping[str, Any]) -> bytes:
     return hashlib.blake2b(said.encode(), digest_size=16).digest()
 
 
+#: Keys of the payload that `passage_hash` reads.
+PASSAGE_HASH_FIELDS = ("header", "chunk_hash", "path", "breadcrumb", "defines")
+
+
 def passage_hash(payload: Mapping[str, Any]) -> bytes:
     """16 bytes that are equal where two payloads are one to all models, those with fields too."""
-    fields = (payload["header"], payload["chunk_hash"], payload["breadcrumb"], payload.get("defines", ""))
+    names = payload["breadcrumb"], payload.get("defines", "")
+    fields = (payload["header"], payload["chunk_hash"], _path_said(payload), *names)
     return hashlib.blake2b("\0".join(fields).encode(), digest_size=16).digest()
 
 
