@@ -71,6 +71,12 @@ def test_gains_sources_and_quoted_cells_of_a_csv(tmp_path: Path) -> None:
     )
 
 
+def test_rows_without_ids_beside_numbers_as_ids(tmp_path: Path) -> None:
+    (tmp_path / "judged.csv").write_text("query,path,id\none,a.py,2\ntwo,b.py,\n", "utf-8")
+    queries = read_judged(tmp_path / "judged.csv").queries
+    assert [(query.text, query.targets[0].path) for query in queries] == [("one", "a.py"), ("two", "b.py")]
+
+
 def test_beir_takes_the_queries_that_its_split_judges(tmp_path: Path) -> None:
     texts = {"1": "first", "2": "second", "3": "not judged"}
     body = "query-id\tcorpus-id\tscore\n1\td1\t2\n1\td2\t0\n2\td3\t1\n2\td9\t-1\n"

@@ -164,7 +164,7 @@ class _Query:
 
 def _queries(rows: Iterable[_Row]) -> list[JudgedQuery]:
     """Rows with targets are a query each; rows of single targets belong to one by its id, else its text."""
-    done: dict[str, _Query] = {}
+    done: dict[tuple[str, str], _Query] = {}  # by the id that is given, or the number of a row without one
     singles: dict[str, str] = {}
     for number, row in enumerate(rows, 1):
         text, values = row.values["query"], row.values
@@ -174,21 +174,24 @@ def _queries(rows: Iterable[_Row]) -> list[JudgedQuery]:
         if "targets" in values:
             if not isinstance(values["targets"], list):
                 raise row.wrong("targets is no list", 'write "targets": [{"path": ...}]')
-            key = given or f"{number}"
+            key = (given, "" if given else f"{number}")
             if key in done:
-                raise row.wrong(f"the id {key!r} comes twice", "give each query its own")
+                raise row.wrong(f"the id {given!r} comes twice", "give each query its own")
             targets = [_target(row, item) for item in values["targets"]]
         else:
-            key = given or singles.setdefault(text, f"{number}")
+            key = (given, "" if given else singles.setdefault(text, f"{number}"))
             targets = [_target(row, values)]
         query = done.setdefault(key, _Query(text))
         if query.text != text:
             raise row.wrong(
-                f"the id {key!r} has two queries, {_shown(query.text)} before", "give each its own"
+                f"the id {given!r} has two queries, {_shown(query.text)} before", "give each its own"
             )
         query.category = query.category or _text(row, "category")
         query.targets += targets
-    return [JudgedQuery(key, one.text, one.category, tuple(one.targets)) for key, one in done.items()]
+    return [
+        JudgedQuery(given or number, one.text, one.category, tuple(one.targets))
+        for (given, number), one in done.items()
+    ]
 
 
 def _text(row: _Row, name: str) -> str:
