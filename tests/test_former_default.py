@@ -117,6 +117,16 @@ def test_the_new_model_beside_the_former_ones_is_that_of_a_fresh_index(
         assert "bm25-code" in set().union(*(hit.legs for hit in index.search("rope")))
 
 
+def test_the_former_words_answer_until_the_new_ones_are_there(
+    tree: Path, tmp_path: Path, tiny_config: Config
+) -> None:
+    fresh(tmp_path / "index", tiny_config, tree, models=FORMER_DEFAULT_MODELS)
+    with Index.prepare(tmp_path / "index", Asked(BOTH), config=tiny_config) as index:
+        assert index.search("tieKnot")[0].legs.keys() == {"qdrant-minilm", "bm25"}
+        index.add(tree)
+        assert index.search("tieKnot")[0].legs.keys() == {"qdrant-minilm", "bm25-code"}
+
+
 def test_a_run_and_a_status_tell_of_the_new_models_and_a_search_does_not(tree: Path, call: Call) -> None:
     former, both = ",".join(FORMER_DEFAULT_MODELS), ",".join(BOTH)
     code, _, err = call("index", "tree", "--models", former)

@@ -62,6 +62,19 @@ def test_default_legs(vectors: list[VectorField], legs: list[str]) -> None:
     assert default_legs(vectors) == legs
 
 
+@pytest.mark.parametrize(
+    ("incomplete", "legs"),
+    [
+        (["bm25-code"], ["dense", "bm25"]),
+        (["dense"], ["dense", "bm25-code"]),
+        (["bm25-code", "bm25"], ["dense", "minilm-attention"]),
+        (["bm25-code", "bm25", "minilm-attention"], ["dense", "bm25-code"]),
+    ],
+)
+def test_words_are_those_that_all_points_have(incomplete: list[str], legs: list[str]) -> None:
+    assert default_legs([DENSE, ATTENTION, WORDS, CODE_WORDS], incomplete) == legs
+
+
 def lists(**best: float) -> dict[str, list[Scored]]:
     """Legs with a best score each; "bm25_code" stands for "bm25-code"."""
     return {
@@ -580,9 +593,29 @@ def test_prose_goes_behind_code_once_there_is_code(tmp_path: Path, tiny_config: 
         assert index.search("heddle frame", explain=True)[0].explanation.boosts == {}  # type: ignore[union-attr]
 
 
+def test_who_searches_meanwhile_learns_that_there_is_code(tmp_path: Path, tiny_config: Config) -> None:
+    root = written(tmp_path / "tree", {"README.md": CODE["README.md"], "more.md": "# More\n\nA frame.\n"})
+    with (
+        Index.create(tmp_path / "index", ["bm25-code"], config=tiny_config) as index,
+        Index.open(tmp_path / "index", config=tiny_config) as other,
+    ):
+        index.add(root)
+        assert other.search("heddle frame", explain=True)[0].explanation.boosts == {}  # type: ignore[union-attr]
+        written(root, {"src/lifting.rs": CODE["src/lifting.rs"]})
+        index.add(root)
+        boosts = [hit.explanation.boosts for hit in other.search("heddle frame", explain=True)]  # type: ignore[union-attr]
+        assert {"prose"} <= set().union(*boosts)
+
+
 # words and vectors
 
 SCHEMA = Schema((VectorField("dense", "dense", 3), WORDS))
+
+
+def whole_payload(path: str, text: str) -> dict[str, Any]:
+    """Of a chunk of one line."""
+    rest = {"source": "s", "start_line": 1, "end_line": 1, "breadcrumb": "", "text": text}
+    return {**payload(path), **rest}
 
 
 @pytest.mark.parametrize(
@@ -603,17 +636,7 @@ def test_words_count_more_where_the_dense_leg_is_unsure(
     cosines = np.array([best, best * near], np.float32)
     dense = np.stack([cosines, np.sqrt(1 - cosines**2), np.zeros(2, np.float32)], axis=1)
     words = SparseRows(np.array([0, 1, 2]), np.array([1, 2], np.uint32), np.ones(2, np.float32))
-    payloads = [
-        {
-            **payload(f"{text}.rs"),
-            "source": "s",
-            "start_line": 1,
-            "end_line": 1,
-            "breadcrumb": "",
-            "text": text,
-        }
-        for text in ("by meaning", "by words")
-    ]
+    payloads = [whole_payload(f"{text}.rs", text) for text in ("by meaning", "by words")]
     ids = [str(uuid.UUID(int=number)) for number in range(2)]
     store.upsert(Points(ids, payloads, {"dense": dense, "bm25": words}))
     asked: dict[str, Vectors] = {
@@ -627,6 +650,15 @@ def test_words_count_more_where_the_dense_leg_is_unsure(
     }
     client.close()
     assert found[()][0] == first and found[("weights",)][0] == first_without
+
+
+def test_a_plus_in_a_learned_vocabulary_tells_of_no_join() -> None:
+    """In prose, where words that are joined are left out."""
+    store = ClientStore.create(QdrantClient(":memory:"), "test", Schema((LEARNED,)))
+    rows = SparseRows(np.array([0, 1]), np.array([7], np.uint32), np.ones(1, np.float32))
+    store.upsert(Points([str(uuid.UUID(int=1))], [whole_payload("a.md", "C++")], {LEARNED.name: rows}))
+    terms = {LEARNED.name: {7: "++"}}
+    assert len(search(store, Query("C++"), {LEARNED.name: rows}, contents=Contents(), terms=terms)) == 1
 
 
 @pytest.fixture(scope="module")

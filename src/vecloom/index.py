@@ -27,7 +27,7 @@ from vecloom.pipeline.report import IndexReport, Listener, both, quiet
 from vecloom.pipeline.reranking import Reranker
 from vecloom.pipeline.setup import chunker_for, engine_of, instant_names, passes_for, pinned
 from vecloom.pipeline.status import IndexStatus, advice_for, status_of
-from vecloom.ranking import RERANK_TOP, WORD_LEGS, Contents
+from vecloom.ranking import RERANK_TOP, WORD_LEGS, Contents, word_legs
 from vecloom.recipe import Asked, AvgLen, new_recipe, query_task, weighing_lengths
 from vecloom.registry import DEFAULT_MODELS, ModelSpec
 from vecloom.search import Query, contents_of, encoded_texts, search
@@ -297,7 +297,7 @@ class Index:
             manifest = self._home.load()
             if not manifest.same_settings(self._manifest):
                 self._engines.clear()
-            if manifest != self._manifest:
+            if manifest != self._manifest or seen is not None:  # else the manifest is read every time
                 self._contents = None
             self._schema = manifest.schema(self._registry)
             self._manifest, self._seen = manifest, seen
@@ -391,6 +391,7 @@ class Index:
         )
         self._home.save(self._pinned(manifest.names))
         report = run.store(sources)
+        self._contents = None
         self._load()
         if self.advice:
             self._notice(self.advice)
@@ -489,18 +490,20 @@ class Index:
             explain,
             None if reranker is None else RERANK_TOP if rerank_top is None else rerank_top,
         )
-        self._load()
-        names = query.names(self._schema)
+        incomplete = self._load().incomplete
+        names = query.names(self._schema, incomplete)
         if reranker is not None:
             reranker.fetch()
         engine = self._query_engine(names, task)
         vectors = engine.encode_queries([text], names)
         ranks = query.fused == "auto"
-        terms = _terms(engine, text, vectors) if ranks or explain else {}
+        # What a learned vocabulary calls its words is only told, and takes a while.
+        words = word_legs(self._schema.vectors) if ranks else ()
+        terms = _terms(engine, text, {name: v for name, v in vectors.items() if explain or name in words})
         with self._home.access.open("search") as store:
             if ranks and self._contents is None:
                 self._contents = contents_of(store)
-            hits = search(store, query, vectors, contents=self._contents, terms=terms)
+            hits = search(store, query, vectors, incomplete=incomplete, contents=self._contents, terms=terms)
             texts = [] if reranker is None else encoded_texts(store, hits)
         # Others may have the shard while the model reads.
         return hits if reranker is None else reranker.reranked(query, hits, texts)

@@ -23,6 +23,7 @@ from vecloom.ranking import (
     Strengths,
     default_legs,
     leg_weights,
+    word_legs,
 )
 from vecloom.stores import Store
 from vecloom.types import Explanation, Filter, Hit, Leg, LegHit, Schema, Scored, SparseRows, Vectors
@@ -113,8 +114,8 @@ class Query:
         # Not ten times what a reranker reads: fused scores depend on it, and they should be the same without.
         return max(100, 10 * self.limit, self.found)
 
-    def names(self, schema: Schema) -> tuple[str, ...]:
-        """The vector names to search, in the schema's order.
+    def names(self, schema: Schema, incomplete: Sequence[str] = ()) -> tuple[str, ...]:
+        """The vector names to search, in the schema's order; some points lack the ``incomplete`` ones.
 
         Where none is named: with "auto" those of `vecloom.ranking.default_legs` and those that have a weight,
         else all but multivectors, which compare every token with every token.
@@ -125,7 +126,10 @@ class Query:
             raise UsageError(f"the index has no vector {unknown[0]!r}; it has {', '.join(known)}")
         wanted: Sequence[str] = self.using
         if not wanted and self.fused == "auto":
-            wanted = [*default_legs(schema.vectors), *(name for name, w in self.weights.items() if w > 0)]
+            wanted = [
+                *default_legs(schema.vectors, incomplete),
+                *(name for name, w in self.weights.items() if w > 0),
+            ]
         elif not wanted:
             wanted = [v.name for v in schema.vectors if v.kind != "multivector"]
         wanted = wanted or known
@@ -201,21 +205,23 @@ def search(
     query: Query,
     vectors: Mapping[str, Vectors],
     *,
+    incomplete: Sequence[str] = (),
     contents: Contents | None = None,
     terms: Mapping[str, Mapping[int, str]] | None = None,
 ) -> list[Hit]:
     """The best hits of ``query``, whose encoded form is row 0 of ``vectors`` (by vector name).
 
-    ``contents`` is asked of the store where it is needed and not given. ``terms``: sparse vector -> index in
-    its query -> the word behind it.
+    Some points lack the ``incomplete`` vectors. ``contents`` is asked of the store where it is needed and not
+    given. ``terms``: sparse vector -> index in its query -> the word behind it.
     """
     where = resolve_filter(store, query.filters)
     # Another process may have added a vector since the query was encoded.
-    legs = legs_of(vectors, [name for name in query.names(store.schema) if name in vectors])
+    legs = legs_of(vectors, [name for name in query.names(store.schema, incomplete) if name in vectors])
     if query.fused == "auto":
         contents = contents or contents_of(store)
         if not contents.code or "joins" not in query.layers:
-            legs = [_without_joins(leg, (terms or {}).get(leg.name, {})) for leg in legs]
+            known = {name: (terms or {}).get(name, {}) for name in word_legs(store.schema.vectors)}
+            legs = [_without_joins(leg, known.get(leg.name, {})) for leg in legs]
     if where is None or not legs:
         return []
     fields = (*_FILE_FIELDS, *ranking.FIELDS) if query.fused == "auto" else _FILE_FIELDS

@@ -67,16 +67,22 @@ class Strengths:
 STRENGTHS = Strengths()
 
 
-def default_legs(vectors: Sequence[VectorField]) -> list[str]:
+def word_legs(vectors: Sequence[VectorField]) -> list[str]:
+    """The sparse vectors over words, in their order: those that need an idf."""
+    return [v.name for v in vectors if v.kind == "sparse" and v.modifier == "idf"]
+
+
+def default_legs(vectors: Sequence[VectorField], incomplete: Sequence[str] = ()) -> list[str]:
     """The vectors that are searched where nothing else is asked, in their order.
 
     Multivectors, which compare every token with every token, are not among them; and of the sparse vectors
-    over words (those that need an idf) only one is: their hits are nearly the same.
+    over words only one is, as their hits are nearly the same: rather one that no points lack.
     """
-    word_legs = [v.name for v in vectors if v.kind == "sparse" and v.modifier == "idf"]
-    chosen = next((name for name in WORD_LEGS if name in word_legs), None) or next(iter(word_legs), None)
+    words = word_legs(vectors)
+    whole = [name for name in words if name not in incomplete] or words
+    chosen = next((name for name in (*WORD_LEGS, *whole) if name in whole), None)
     quick = [v.name for v in vectors if v.kind != "multivector"]
-    return [name for name in quick if name not in word_legs or name == chosen]
+    return [name for name in quick if name not in words or name == chosen]
 
 
 def leg_weights(
