@@ -24,7 +24,7 @@ from vecloom.encoders.backends import How
 from vecloom.errors import UsageError
 from vecloom.index import Index
 from vecloom.ranking import LAYERS, Boosts, Contents, Layer, default_legs, leg_weights
-from vecloom.ranking.names import filename_match, name_asked, query_words
+from vecloom.ranking.names import filename_match, name_asked, query_words, same_name
 from vecloom.ranking.paths import _TEST_FILES, is_sample, is_stub, is_test
 from vecloom.search import Query, contents_of, search
 from vecloom.sources.languages import LANGUAGES
@@ -221,9 +221,9 @@ def test_filename_match_is_between_none_and_all(query: list[str], folder: list[s
     [
         ("Loom", "loom"),
         ("  Loom ", "loom"),
-        ("app.route()", "route"),
-        ("Loom::weave", "weave"),
-        ("Array#map", "map"),
+        ("app.route()", "app.route"),
+        ("Loom::weave", "loom::weave"),
+        ("Array#map", "array#map"),
         ("$scope", "$scope"),
         ("font-size", "font-size"),
         ("error handler", ""),
@@ -236,6 +236,25 @@ def test_filename_match_is_between_none_and_all(query: list[str], folder: list[s
 )
 def test_name_asked(query: str, name: str) -> None:
     assert name_asked(query) == name
+
+
+@pytest.mark.parametrize(
+    ("query", "defined", "same"),
+    [
+        ("app.route()", "route", True),
+        ("weave", "Loom::weave", True),  # as C++ defines it
+        ("Plug.Conn", "Plug.Conn", True),  # as Elixir does
+        ("Conn", "Plug.Conn", True),
+        ("M.weave", "M:weave", True),
+        ("Flask.", "Flask", True),
+        ("Rope.Conn", "Plug.Conn", False),
+        ("config.json", "package.json", False),
+        ("weave", "weaver", False),
+        ("...", "", False),
+    ],
+)
+def test_same_name(query: str, defined: str, same: bool) -> None:
+    assert same_name(name_asked(query), defined) is same
 
 
 # paths

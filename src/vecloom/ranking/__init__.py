@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
-from vecloom.ranking.names import filename_match, name_asked, query_words
+from vecloom.ranking.names import filename_match, name_asked, query_words, same_name
 from vecloom.ranking.paths import is_sample, is_stub, is_test
 from vecloom.types import Scored, VectorField
 
@@ -140,8 +140,9 @@ class Boosts:
                 self._files[path] = filename_match(self._words, path)
             added["filename"] = self._strengths.filename * best * self._files[path]
         if "definition" in self._layers and self._name:
-            names = payload.get("defines", "").lower().split("\n")
-            added["definition"] = self._strengths.definition * best * (self._name in names)
+            names = payload.get("defines", "").split("\n")
+            defined = any(same_name(self._name, name) for name in names)
+            added["definition"] = self._strengths.definition * best * defined
         total = score + sum(added.values())
         for layer, factor in self._factors(payload):
             if layer in self._layers:

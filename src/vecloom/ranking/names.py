@@ -20,8 +20,8 @@ _LEAST_WORD, _LEAST_BEGINNING = 3, 4
 _SAME, _STEM, _BEGINNING, _FOLDER = 1.0, 0.95, 0.9, 0.5
 
 _WORD = re.compile(r"\w+")
-_NAME = re.compile(r"[\w.:#$/-]+(?:\(\))?")
-_NAME_PARTS = re.compile(r"[.:#/]+")
+_NAME = re.compile(r"[\w.:#$-]+(?:\(\))?")
+_NAME_PART = re.compile(r"[^.:#]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,16 @@ def query_words(text: str) -> QueryWords:
 
 
 def name_asked(text: str) -> str:
-    """The last part of a query that is a single name (``Flask``, ``app.route()``), in lower case, or ""."""
+    """A query that is a single name (``Flask``, ``app.route()``), in lower case, without ``()``; else ""."""
     text = text.strip()
-    if "/" in text or not _NAME.fullmatch(text):
-        return ""
-    return _NAME_PARTS.split(text.removesuffix("()"))[-1].lower()
+    return text.removesuffix("()").lower() if _NAME.fullmatch(text) else ""
+
+
+def same_name(asked: str, defined: str) -> bool:
+    """Whether one of two names ends as the other one is: ``app.route`` and ``route``, ``a::B`` and ``B``."""
+    parts, others = _NAME_PART.findall(asked), _NAME_PART.findall(defined.lower())
+    count = min(len(parts), len(others))
+    return count > 0 and parts[-count:] == others[-count:]
 
 
 def filename_match(query: QueryWords, path: str) -> float:
