@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from vecloom.encoders.identifiers import parts_of
 from vecloom.encoders.words import words
 
 #: A query has so many words; fewer say too little, more are no question.
@@ -23,7 +24,6 @@ _EDGES = re.compile(
 )
 _TAG = re.compile(r"</?[A-Za-z][^<>]{0,200}>|\{@\w+\s+([^{}]{0,200})\}|:[\w:]{1,30}:(?=`)")
 _QUOTED = re.compile(r"\[([\w.#]{1,80})\](?!\()")  # [Name], as KDoc, Rust and Go refer to it
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_+")
 _SENTENCE = re.compile(r"[.!?。](?=\s|$)")
 _ABBREVIATED = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|cf|resp|approx|incl)|\b[A-Z])$")
 _SECTION = re.compile(
@@ -75,8 +75,7 @@ def asks(sentence: str, names: Iterable[str]) -> bool:
 
 def name_words(name: str) -> list[str]:
     """The words of an identifier (or of any text), in lower case: ``parseHTTPDate`` has three."""
-    parts = (_CAMEL.sub(" ", part) for part in re.findall(r"\w+", name))
-    return [word.lower() for part in parts for word in part.split()]
+    return [part for word in re.findall(r"\w+", name) for part in parts_of(word)]
 
 
 def _stem(word: str) -> str:
