@@ -32,7 +32,7 @@ if sys.platform == "win32":
 SEED = 20261122
 
 #: A model of each kind, of which the first two share a pass: what is killed most has most to lose.
-THREE = ("minilm", "bm42", "bm25")
+FOUR = ("minilm", "bm42", "bm25", "bm25-code")
 
 #: Windows of a handful of chunks: a small tree takes a dozen of them.
 WINDOWS = {
@@ -66,7 +66,7 @@ WAYS = {
     "optimise": Way(8, (), SEALING),
     "rebuild": Way(7, ("--rebuild",), WINDOWS),
     "further model": Way(
-        3, ("--models", "minilm,bm25,bm42"), WINDOWS, from_nothing=True, first="minilm,bm25"
+        3, ("--models", "minilm,bm25,bm25-code,bm42"), WINDOWS, from_nothing=True, first="minilm,bm25"
     ),
     "remove": Way(3, ("--remove", "worktree"), WINDOWS),
 }
@@ -81,7 +81,7 @@ class Rounds:
         environ: Mapping[str, str],
         config: Config,
         rng: random.Random,
-        models: Sequence[str] = THREE,
+        models: Sequence[str] = FOUR,
     ) -> None:
         self.rng = rng
         self._models = models
@@ -223,7 +223,7 @@ def test_kills_at_random_moments_lose_and_double_nothing(rounds: Rounds) -> None
 
 def test_what_was_encoded_before_a_kill_is_not_encoded_again(rounds: Rounds, tiny_config: Config) -> None:
     rounds.change(Way(1))
-    with Index.prepare(rounds.folder, Asked(THREE), config=tiny_config) as index:
+    with Index.prepare(rounds.folder, Asked(FOUR), config=tiny_config) as index:
         child = start_small(rounds.environ, WINDOWS, rounds.arguments())
         while child.is_alive() and not index.status().vectors["qdrant-minilm"]:
             pass
