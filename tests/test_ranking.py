@@ -626,6 +626,23 @@ def test_who_searches_meanwhile_learns_that_there_is_code(tmp_path: Path, tiny_c
         assert {"prose"} <= set().union(*boosts)
 
 
+def test_who_searches_a_server_learns_it_after_a_while(
+    standin: Standin, tmp_path: Path, tiny_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = written(tmp_path / "tree", {"README.md": CODE["README.md"], "more.md": "# More\n\nA frame.\n"})
+    with (
+        Index.create(standin.url, ["bm25-code"], collection="c", config=tiny_config) as index,
+        Index.open(standin.url, collection="c", config=tiny_config) as other,
+    ):
+        index.add(root)
+        assert other.search("heddle frame", explain=True)[0].explanation.boosts == {}  # type: ignore[union-attr]
+        written(root, {"src/lifting.rs": CODE["src/lifting.rs"]})
+        index.add(root)
+        monkeypatch.setattr("vecloom.index._CONTENTS_SECONDS", 0.0)
+        boosts = [hit.explanation.boosts for hit in other.search("heddle frame", explain=True)]  # type: ignore[union-attr]
+        assert {"prose"} <= set().union(*boosts)
+
+
 # words and vectors
 
 SCHEMA = Schema((VectorField("dense", "dense", 3), WORDS))

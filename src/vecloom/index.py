@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,9 +37,13 @@ from vecloom.weights import unheard
 
 if TYPE_CHECKING:
     from vecloom.chunking import Chunker
+    from vecloom.stores import Store
 
 #: Takes lines that a person should see, such as what is being fetched.
 Notice = Callable[[str], None]
+
+#: Seconds that what an index holds is believed: others may add to a server's collection and tell nobody.
+_CONTENTS_SECONDS = 60.0
 
 #: Where a rebuilt index grows until it takes the old one's place.
 _REBUILD = "rebuild"
@@ -65,6 +70,7 @@ class Index:
         self._engines: dict[object, Engine] = {}
         self._rerankers: dict[str, Reranker] = {}
         self._contents: Contents | None = None
+        self._contents_read = 0.0
 
     @classmethod
     def create(
@@ -501,8 +507,8 @@ class Index:
         words = word_legs(self._schema.vectors) if ranks else ()
         terms = _terms(engine, text, {name: v for name, v in vectors.items() if explain or name in words})
         with self._home.access.open("search") as store:
-            if ranks and self._contents is None:
-                self._contents = contents_of(store)
+            if ranks:
+                self._read_contents(store)
             hits = search(store, query, vectors, incomplete=incomplete, contents=self._contents, terms=terms)
             texts = [] if reranker is None else encoded_texts(store, hits)
         # Others may have the shard while the model reads.
@@ -515,6 +521,12 @@ class Index:
             how = How(device=self._device)
             self._rerankers[key] = Reranker(key, how=how, config=self._config, notice=self._notice)
         return self._rerankers[key]
+
+    def _read_contents(self, store: Store) -> None:
+        """See to it that what the index holds is known, and not long ago."""
+        now = time.monotonic()
+        if self._contents is None or now > self._contents_read + _CONTENTS_SECONDS:
+            self._contents, self._contents_read = contents_of(store), now
 
     def _vector_name(self, name: str) -> str:
         own = {record.vector_name for record in self._manifest.models}
