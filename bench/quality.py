@@ -26,7 +26,8 @@ from bench.report import Table, machine, write_section
 from vecloom import Index
 from vecloom.config import load_config
 from vecloom.encoders.bm25 import Bm25Encoder
-from vecloom.encoders.bm25_code import JOINED, Bm25CodeEncoder
+from vecloom.encoders.bm25_code import Bm25CodeEncoder
+from vecloom.encoders.identifiers import JOINED
 from vecloom.evaluate import Evaluation, Judged, evaluate, read_judged
 from vecloom.evaluate.bootstrap import estimates
 from vecloom.evaluate.metrics import Place

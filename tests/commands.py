@@ -1,19 +1,43 @@
-"""The real command line, in processes of its own."""
+"""The real command line, in processes of its own, and what a command in this one left."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 #: An index in memory takes its sparse files whole.
 _MEMORY_BYTES = 4 << 30
+
+
+class Done(NamedTuple):
+    """A command that has ended; ``err`` without the lines that tell of the tests' own rows."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The objects that it wrote, one a line."""
+        assert self.code == 0, self.err
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def by_name(self) -> dict[str, dict[str, Any]]:
+        """Name -> the object of that name."""
+        return {row["name"]: row for row in self.rows}
+
+
+#: Runs a command of these arguments in this process.
+Vecloom: TypeAlias = Callable[..., Done]
 
 
 class Commands:

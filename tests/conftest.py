@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from bench.standins import CUTS, WIDTH, make_coderank, make_m3, make_qwen
 
+from commands import Done, Vecloom
 from tiny_bert import HIDDEN, make_tiny_bert
 from vecloom.config import Config, load_config
 
@@ -87,6 +88,30 @@ def tiny_config(tiny_home: Path, tmp_path: Path) -> Config:
 def tiny_environ(tiny_home: Path, tmp_path: Path) -> dict[str, str]:
     """Variables that give a command the settings of `tiny_config`."""
     return _environ(tiny_home, tmp_path)
+
+
+@pytest.fixture
+def vecloom(
+    tiny_environ: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Vecloom:
+    """The command line in this process, at home in ``tmp_path``."""
+    from vecloom.cli import run
+
+    for name, value in tiny_environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str | Path) -> Done:
+        capsys.readouterr()
+        code = run([*map(str, arguments)])
+        said = capsys.readouterr()
+        lines = [line for line in said.err.splitlines() if "replaces the built-in row" not in line]
+        return Done(code, said.out, "\n".join(lines))
+
+    return call
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from commands import Vecloom
 from stored import contents
 from vecloom import carry
-from vecloom.cli import run
 from vecloom.config import Config
 from vecloom.encoders.bm25 import Bm25Encoder
 from vecloom.encoders.bm25_code import Bm25CodeEncoder
@@ -289,27 +288,7 @@ def test_packs_tell_it_and_indexes_of_another_one_take_none(
         carry.load(tmp_path / "pack", tmp_path / "other", config=tiny_config)
 
 
-@pytest.fixture
-def vecloom(
-    tiny_environ: dict[str, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Callable[..., tuple[int, str, str]]:
-    for name, value in tiny_environ.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = run(arguments)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return call
-
-
-def test_the_command_asks_and_tells(tree: Path, vecloom: Callable[..., tuple[int, str, str]]) -> None:
+def test_the_command_asks_and_tells(tree: Path, vecloom: Vecloom) -> None:
     names = ",".join(MODELS)
     for options, said in (
         (["--avg-len", "auto"], "--rebuild --avg-len auto"),

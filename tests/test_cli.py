@@ -6,14 +6,12 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import pytest
 
-from vecloom.cli import run
+from commands import Vecloom
 from vecloom.cli.output import Pace
 from vecloom.pipeline.manifest import record_in
 from vecloom.pipeline.report import Progress
@@ -23,46 +21,6 @@ GUIDE = "# Guide\n\nHow to weave.\n\n## Retries\n\nRetry the connection twice.\n
 THREE = "qdrant-minilm-onnx,qdrant-minilm-attention,qdrant-bm25"
 
 CODE = "class Loom:\n    def weave(self, thread):\n        return thread\n"
-
-
-@dataclass(frozen=True)
-class Done:
-    """A command that has ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        """The objects that it wrote, one a line."""
-        assert self.code == 0, self.err
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-Vecloom: TypeAlias = Callable[..., Done]
-
-
-@pytest.fixture
-def vecloom(
-    tiny_environ: dict[str, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Vecloom:
-    """The command line in this process, at home in ``tmp_path``."""
-    for name, value in tiny_environ.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str | Path) -> Done:
-        capsys.readouterr()
-        code = run([*map(str, arguments)])
-        said = capsys.readouterr()
-        lines = [line for line in said.err.splitlines() if "replaces the built-in row" not in line]
-        return Done(code, said.out, "\n".join(lines))
-
-    return call
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from py_rust_stemmers import SnowballStemmer
 
 from vecloom.encoders import terms
-from vecloom.encoders.bm25 import Bm25Encoder
+from vecloom.encoders.bm25 import MAX_WORD, Bm25Encoder
 from vecloom.encoders.bm25_code import Bm25CodeEncoder, IdentifierTable
 from vecloom.encoders.identifiers import identifiers, parts_of, whole_of
 from vecloom.encoders.load import Pass
@@ -161,7 +161,7 @@ class _Unstemmed(IdentifierTable):
     """As Qdrant's tokenizer is asked to be here: without a stemmer and stop words."""
 
     def __init__(self) -> None:
-        super().__init__("english", {"_"})
+        super().__init__("english", {"_"}, MAX_WORD)
         self._stem = str
 
 

@@ -8,22 +8,20 @@ import re
 import signal
 import time
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import pytest
 
 from changing_tree import ChangingTree
-from commands import Commands
+from commands import Commands, Vecloom
 from judged_files import QUERIES, TREE, make_tree, write_beir, write_queries
 from qdrant_standin import Standin
 from stored import contents
 from vecloom import carry
-from vecloom.cli import run
 from vecloom.config import Config
 from vecloom.evaluate import evaluate, read_judged
 from vecloom.index import Index
@@ -35,45 +33,6 @@ FUSIONS = ["rrf", "dbsf", "weighted"]
 SEED = "jina-code-embeddings-1.5b,bge-m3,bge-m3-colbert,nomic-coderank,qdrant-minilm-onnx,qdrant-bm25"
 SEED_LEGS = ["jina-code-1.5b", "bge-m3", "bge-m3-colbert", "nomic-coderank", "qdrant-minilm", "bm25"]
 VOID = {"meta", "link", "br", "img", "input", "hr"}
-
-Eval: TypeAlias = "Callable[..., Done]"
-
-
-@dataclass(frozen=True)
-class Done:
-    """A command that has ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def rows(self) -> dict[str, dict[str, Any]]:
-        """Name -> the object of that run."""
-        assert self.code == 0, self.err
-        found = [json.loads(line) for line in self.out.splitlines()]
-        return {record["name"]: record for record in found}
-
-
-@pytest.fixture
-def vecloom(
-    tiny_environ: dict[str, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Eval:
-    """The command line in this process, at home in ``tmp_path``."""
-    for name, value in tiny_environ.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str | Path) -> Done:
-        capsys.readouterr()
-        code = run([*map(str, arguments)])
-        said = capsys.readouterr()
-        return Done(code, said.out, said.err)
-
-    return call
 
 
 @pytest.fixture
@@ -144,9 +103,9 @@ class Page(HTMLParser):
         return page
 
 
-def test_the_objects_of_json(vecloom: Eval, index: Path, judged: Path) -> None:
+def test_the_objects_of_json(vecloom: Vecloom, index: Path, judged: Path) -> None:
     before = (index / "index.json").read_bytes()
-    rows = vecloom("eval", judged, "--index", index, "--json").rows
+    rows = vecloom("eval", judged, "--index", index, "--json").by_name
     assert list(rows) == [*LEGS, *FUSIONS, "fused"]
     for row in rows.values():
         assert row["queries"] == 3 and row["problems"] == {} and row["index"] == str(index)
@@ -189,7 +148,7 @@ def test_the_runs_are_the_searches_of_their_names(
     assert made.fused.scores[0, 2] == (1 / rank if rank else 0.0)
 
 
-def test_the_table_and_its_problems(vecloom: Eval, index: Path, tmp_path: Path) -> None:
+def test_the_table_and_its_problems(vecloom: Vecloom, index: Path, tmp_path: Path) -> None:
     queries = [
         *QUERIES,
         {"query": "what is gone", "targets": ["gone.py"]},
@@ -209,7 +168,7 @@ def test_the_table_and_its_problems(vecloom: Eval, index: Path, tmp_path: Path) 
         "queries none of whose targets the index holds: 1; they count as 0, without them nDCG@5",
     ):
         assert said in done.err
-    json_rows = vecloom("eval", tmp_path / "q.json", "--index", index, "--at", "5", "--json").rows
+    json_rows = vecloom("eval", tmp_path / "q.json", "--index", index, "--at", "5", "--json").by_name
     assert json_rows["fused"]["problems"] == {
         "empty_queries": 1,
         "repeated_queries": 1,
@@ -221,7 +180,7 @@ def test_the_table_and_its_problems(vecloom: Eval, index: Path, tmp_path: Path) 
     assert without and float(without[1]) == pytest.approx(json_rows["fused"]["ndcg@5"] * 4 / 3, abs=6e-4)
 
 
-def test_beir_end_to_end(vecloom: Eval, tmp_path: Path) -> None:
+def test_beir_end_to_end(vecloom: Vecloom, tmp_path: Path) -> None:
     corpus = {"d1": "wool is spun into yarn", "d2": "yarn is dyed red", "d3": "a loom of oak"}
     folder = write_beir(
         tmp_path / "set",
@@ -230,7 +189,7 @@ def test_beir_end_to_end(vecloom: Eval, tmp_path: Path) -> None:
         corpus,
     )
     assert vecloom("index", folder / "corpus.jsonl", "--index", "i", "--models", "bm25").code == 0
-    rows = vecloom("eval", folder, "--index", "i", "--json").rows
+    rows = vecloom("eval", folder, "--index", "i", "--json").by_name
     assert list(rows) == ["bm25", "fused"], "of one leg there are no fusions"
     assert rows["bm25"]["ndcg@10"] == 1.0 and rows["bm25"]["queries"] == 2 and rows["bm25"]["problems"] == {}
 
@@ -257,7 +216,7 @@ def test_beir_end_to_end(vecloom: Eval, tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_done_is_one_line(
-    arguments: list[str], code: int, said: str, vecloom: Eval, index: Path, judged: Path, tmp_path: Path
+    arguments: list[str], code: int, said: str, vecloom: Vecloom, index: Path, judged: Path, tmp_path: Path
 ) -> None:
     write_queries(tmp_path / "other.json", [{"query": "q", "targets": ["lib/x.py"]}])
     (tmp_path / "broken.csv").write_text("a,b\n1,2\n")
@@ -267,7 +226,7 @@ def test_what_cannot_be_done_is_one_line(
     assert len(lines) == 1 and re.search(said, lines[0]), done.err
 
 
-def test_a_report_shows_everything_and_escapes_it(vecloom: Eval, index: Path, tmp_path: Path) -> None:
+def test_a_report_shows_everything_and_escapes_it(vecloom: Vecloom, index: Path, tmp_path: Path) -> None:
     evil = '<script>alert("x")</script> & \u202e\x1b[31m'
     queries = [dict(one, category=f"<b>{one['category']}</b>") for one in QUERIES]
     queries += [{"query": evil, "targets": ["docs/guide.md", "<img src=x onerror=alert(1)>"]}]
@@ -292,7 +251,7 @@ def test_a_report_shows_everything_and_escapes_it(vecloom: Eval, index: Path, tm
     assert any('<script>alert("x")</script> & \\u202e\\x1b[31m' in tip for tip in tips)
 
 
-def test_two_indexes_are_compared(vecloom: Eval, index: Path, judged: Path, tmp_path: Path) -> None:
+def test_two_indexes_are_compared(vecloom: Vecloom, index: Path, judged: Path, tmp_path: Path) -> None:
     make_tree(tmp_path / "part", {"src/loom.py": TREE["src/loom.py"]})
     assert vecloom("index", "part", "--index", "words", "--models", "bm25").code == 0
     done = vecloom("eval", judged, "--compare", index, "words", "--json", "--report", "report.html")
@@ -315,7 +274,9 @@ def test_two_indexes_are_compared(vecloom: Eval, index: Path, judged: Path, tmp_
     assert "B less A" in table and ".000 to .000" in table
 
 
-def test_problems_of_two_indexes_are_told_once_or_by_side(vecloom: Eval, index: Path, tmp_path: Path) -> None:
+def test_problems_of_two_indexes_are_told_once_or_by_side(
+    vecloom: Vecloom, index: Path, tmp_path: Path
+) -> None:
     make_tree(tmp_path / "part", {"src/loom.py": TREE["src/loom.py"]})
     assert vecloom("index", "part", "--index", "less", "--models", "bm25").code == 0
     queries = write_queries(tmp_path / "q.json", [*QUERIES, {"query": "", "targets": ["settings.toml"]}])
@@ -331,18 +292,18 @@ def test_problems_of_two_indexes_are_told_once_or_by_side(vecloom: Eval, index: 
     assert heads == [1, 2]
 
 
-def test_a_collection_of_a_server(vecloom: Eval, judged: Path, index: Path, standin: Standin) -> None:
+def test_a_collection_of_a_server(vecloom: Vecloom, judged: Path, index: Path, standin: Standin) -> None:
     standin.forget()
     where = ["--index", standin.url, "--collection", "judged"]
     assert vecloom("index", "tree", *where, "--models", "bm25").code == 0
-    rows = vecloom("eval", judged, *where, "--json").rows
-    words = vecloom("eval", judged, "--index", index, "--json").rows["bm25"]
+    rows = vecloom("eval", judged, *where, "--json").by_name
+    words = vecloom("eval", judged, "--index", index, "--json").by_name["bm25"]
     assert rows["bm25"]["ndcg@10"] == pytest.approx(words["ndcg@10"])
     assert rows["fused"]["index"] == f"{standin.url}, judged"
 
 
 def test_a_pack_and_its_zip_are_loaded_for_as_long_as_it_takes(
-    vecloom: Eval,
+    vecloom: Vecloom,
     index: Path,
     judged: Path,
     tmp_path: Path,
@@ -356,21 +317,21 @@ def test_a_pack_and_its_zip_are_loaded_for_as_long_as_it_takes(
             archive.write(file, file.name)
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    wanted = vecloom("eval", judged, "--index", index, "--json").rows
+    wanted = vecloom("eval", judged, "--index", index, "--json").by_name
     for place in (pack, tmp_path / "pack.zip"):
-        rows = vecloom("eval", judged, "--index", place, "--json").rows
+        rows = vecloom("eval", judged, "--index", place, "--json").by_name
         assert {name: row["ndcg@10"] for name, row in rows.items()} == pytest.approx(
             {name: row["ndcg@10"] for name, row in wanted.items()}
         )
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
-def test_a_tree_judges_itself_by_the_command(vecloom: Eval, tmp_path: Path) -> None:
+def test_a_tree_judges_itself_by_the_command(vecloom: Vecloom, tmp_path: Path) -> None:
     make_tree(
         tmp_path / "own", {"a.py": 'def spin(wool):\n    """Turns raw wool into yarn."""\n    return wool\n'}
     )
     done = vecloom("eval", "own", "--from-docstrings", "--json", "--report", "own.html")
-    assert done.rows["fused"]["recall@10"] == 1.0 and done.rows["fused"]["queries"] == 1
+    assert done.by_name["fused"]["recall@10"] == 1.0 and done.by_name["fused"]["queries"] == 1
     assert "who wrote the code wrote them too" in done.err
     assert "who wrote the code wrote them too" in " ".join(Page.of(tmp_path / "own.html").text)
 

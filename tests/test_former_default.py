@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from commands import Vecloom
 from stored import Contents, contents, differences, fresh
 from vecloom.chunking import CHUNKER_VERSION
-from vecloom.cli import run
 from vecloom.config import Config
 from vecloom.index import Index
 from vecloom.pipeline.manifest import load_manifest
@@ -20,8 +20,6 @@ from vecloom.registry import DEFAULT_MODELS, FORMER_DEFAULT_MODELS
 
 BOTH = (*FORMER_DEFAULT_MODELS, "bm25-code")
 ADVICE = "the default models are qdrant-minilm-onnx,bm25-code now, for better results"
-
-Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -37,27 +35,6 @@ def tree(tmp_path: Path) -> Path:
     (root / "guide.md").write_text(f"# Guide\n\n{parts}", "utf-8")
     (root / "plain.txt").write_text("Only words.\n", "utf-8")
     return root
-
-
-@pytest.fixture
-def call(
-    tiny_environ: dict[str, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Call:
-    for name, value in tiny_environ.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(tmp_path)
-
-    def called(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = run(arguments)
-        said = capsys.readouterr()
-        lines = [line for line in said.err.splitlines() if "replaces the built-in row" not in line]
-        return code, said.out, "\n".join(lines)
-
-    return called
 
 
 def older(folder: Path, tree: Path, config: Config) -> Contents:
@@ -127,30 +104,32 @@ def test_the_former_words_answer_until_the_new_ones_are_there(
         assert index.search("tieKnot")[0].legs.keys() == {"qdrant-minilm", "bm25-code"}
 
 
-def test_a_run_and_a_status_tell_of_the_new_models_and_a_search_does_not(tree: Path, call: Call) -> None:
+def test_a_run_and_a_status_tell_of_the_new_models_and_a_search_does_not(
+    tree: Path, vecloom: Vecloom
+) -> None:
     former, both = ",".join(FORMER_DEFAULT_MODELS), ",".join(BOTH)
-    code, _, err = call("index", "tree", "--models", former)
+    code, _, err = vecloom("index", "tree", "--models", former)
     assert code == 0 and err.count(ADVICE) == 1
-    (line,) = (line for line in call("index", "tree")[2].splitlines() if ADVICE in line)
+    (line,) = (line for line in vecloom("index", "tree")[2].splitlines() if ADVICE in line)
     assert f"vecloom index PATH --models {both};" in line
     assert line.endswith("vecloom index PATH --rebuild --models qdrant-minilm-onnx,bm25-code")
-    code, out, err = call("status")
+    code, out, err = vecloom("status")
     assert code == 0 and err == line and ADVICE not in out
-    code, out, err = call("status", "--json")
+    code, out, err = vecloom("status", "--json")
     assert err == line and len(out.splitlines()) == 1
-    assert call("search", "rope")[2] == ""
-    code, _, err = call("index", "--rebuild")
+    assert vecloom("search", "rope")[2] == ""
+    code, _, err = vecloom("index", "--rebuild")
     assert code == 0 and err.count(ADVICE) == 1, "it keeps its models"
-    code, _, err = call("index", "tree", "--models", both)
-    assert code == 0 and ADVICE not in err and call("status")[2] == ""
+    code, _, err = vecloom("index", "tree", "--models", both)
+    assert code == 0 and ADVICE not in err and vecloom("status")[2] == ""
 
 
-def test_what_it_says_to_do_can_be_done(tree: Path, call: Call) -> None:
-    call("index", "tree", "--models", ",".join(FORMER_DEFAULT_MODELS))
+def test_what_it_says_to_do_can_be_done(tree: Path, vecloom: Vecloom) -> None:
+    vecloom("index", "tree", "--models", ",".join(FORMER_DEFAULT_MODELS))
     change = ["index", "tree", "--rebuild", "--models", ",".join(DEFAULT_MODELS)]
-    code, _, err = call(*change)
+    code, _, err = vecloom(*change)
     assert code == 0 and ADVICE not in err
-    assert call("status")[2] == ""
+    assert vecloom("status")[2] == ""
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,11 @@ def printable(text: str, keep: str = "") -> str:
     return _UNPRINTABLE.sub(show, text)
 
 
+def file_stem(name: str) -> str:
+    """A file's name up to its endings (``a.test.js``: a); a dot in front is no ending."""
+    return name[:1] + name[1:].partition(".")[0]
+
+
 def source_name(root: Path, taken: Container[str]) -> str:
     """The name of a source: its root's base name, with ``-2``, ``-3`` where that is taken.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import numpy as np
 
 from vecloom import ranking
-from vecloom.encoders.bm25_code import JOINED
+from vecloom.encoders.identifiers import JOINED
 from vecloom.errors import UsageError
 from vecloom.fusion import FusionName, fuse, ordered, spread_over_files, totals
 from vecloom.globs import glob_regex

@@ -13,15 +13,12 @@ from numpy.typing import NDArray
 from vecloom.encoders import PassStats
 from vecloom.encoders.bm25 import MAX_WORD
 from vecloom.encoders.counters import WordCounter
-from vecloom.encoders.identifiers import identifiers, parts_of, whole_of
+from vecloom.encoders.identifiers import JOINED, identifiers, parts_of, whole_of
 from vecloom.encoders.stopwords import stopwords
 from vecloom.encoders.terms import StemTable, stack_rows, term_rows
+from vecloom.paths import file_stem
 from vecloom.registry import ModelSpec
 from vecloom.types import Passage, SparseRows, TokenCounter
-
-#: In the terms of a query, what tells names that its plain words may make from the words themselves: between
-#: two that are joined, else in front.
-JOINED = "+"
 
 #: How many folders above a file weigh in.
 FOLDERS = 3
@@ -39,19 +36,13 @@ class Field(NamedTuple):
     text_of: Callable[[Passage], str]
 
 
-def _name_of(passage: Passage) -> str:
-    """A file's name up to its endings; a dot in front is no ending."""
-    name = passage.path.rpartition("/")[2]
-    return name[:1] + name[1:].partition(".")[0]
-
-
 def _folders_of(passage: Passage) -> str:
     return "/".join(passage.path.split("/")[:-1][-FOLDERS:])
 
 
 _TEXTS: Mapping[str, Callable[[Passage], str]] = {
     "text": lambda passage: passage.text,
-    "file": _name_of,
+    "file": lambda passage: file_stem(passage.path.rpartition("/")[2]),
     "folders": _folders_of,
     "defines": lambda passage: passage.defines,
     "within": lambda passage: passage.within,
@@ -81,24 +72,20 @@ class IdentifierTable(StemTable):
 
     def joined(self, term: str) -> bytes:
         """The number of parts joined, which are not stemmed; no bytes where they are too long."""
-        if len(term) > MAX_WORD:
+        if len(term) > self._longest:
             return b""
         number = self._numbers.get(term)
         return self._enrol(term) if number is None else number
 
     def _number(self, word: str) -> bytes:
         """The number of a plain word's stem; no bytes where it is dropped."""
-        if word in self._dropped_words or len(word) > MAX_WORD:
+        if word.encode() in self._dropped or len(word) > self._longest:
             return b""
         return self.joined(self._stem(word))
 
     def stemmed(self, term: str) -> str:
         """The stem of a term."""
         return str(self._stem(term))
-
-    @cached_property
-    def _dropped_words(self) -> frozenset[str]:
-        return frozenset(word.decode() for word in self._dropped)
 
 
 class Bm25CodeEncoder:
@@ -139,7 +126,7 @@ class Bm25CodeEncoder:
 
     @cached_property
     def _table(self) -> IdentifierTable:
-        return IdentifierTable(self._language, {"_", *stopwords(self._language)})
+        return IdentifierTable(self._language, {"_", *stopwords(self._language)}, MAX_WORD)
 
     def encode_documents(
         self, texts: Sequence[str], names: Sequence[str] | None = None

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
+#: In the terms of a query, what tells names that its plain words may make from the words themselves: between
+#: two that are joined, else in front.
+JOINED = "+"
+
 _BLANKED = re.compile(r"[^\w\s]")
 _WORDS = re.compile(r"\w+")
 _PARTS = re.compile(

@@ -48,7 +48,7 @@ class StemTable(dict[bytes, bytes]):
 
         super().__init__()
         self.lock = threading.RLock()
-        self._dropped = [word.encode() for word in dropped]
+        self._dropped = frozenset(word.encode() for word in dropped)
         self._longest = sys.maxsize if longest is None else longest
         self._stem = SnowballStemmer(language).stem_word
         self._hash = mmh3.hash

@@ -11,6 +11,7 @@ from typing import Any
 
 from vecloom.encoders.identifiers import parts_of, whole_of
 from vecloom.encoders.stopwords import stopwords
+from vecloom.paths import file_stem
 
 #: Shorter words say little, and a shorter beginning is shared by chance.
 _LEAST_WORD, _LEAST_BEGINNING = 3, 4
@@ -82,9 +83,8 @@ def _file_words(path: str) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _parts_of_name(name: str) -> list[str]:
-    """The words of a file's name up to the first dot that is not the first character."""
-    stem = name[:1] + name[1:].partition(".")[0]
-    return [part for word in _WORD.findall(stem) for part in parts_of(word)]
+    """The words of a file's or folder's name without its endings."""
+    return [part for word in _WORD.findall(file_stem(name)) for part in parts_of(word)]
 
 
 def _stems(words: Iterable[str]) -> dict[str, str]:
