@@ -370,11 +370,12 @@ def _differences(ours: object, theirs: Sequence[Any]) -> tuple[int, float]:
 def chunks_of(tree: Path, minilm_folder: Path) -> list[str]:
     """What an index of a tree would encode: its chunks of at most `LIMIT` tokens, with their headers."""
     from vecloom.chunking import Chunker
+    from vecloom.encoders.counters import make_counter
     from vecloom.sources import File, Skip, decode, read, scan
     from vecloom.types import Document
 
     encoder = BertEncoder(Registry().select(["minilm"]), minilm_folder, FOLDER / "cache", 1)
-    chunker = Chunker(encoder.counter, LIMIT)
+    chunker = Chunker(make_counter([encoder.counting]), LIMIT)
     texts: list[str] = []
     for found in scan(tree):
         data = read(found) if isinstance(found, File) else found

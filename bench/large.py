@@ -142,7 +142,16 @@ def index_only(tree: Path, home: Path) -> None:
         for name in ("files", "chunks", "points", "new", "bytes", "tokens", "seconds", "sparse_seconds")
     }
     skips = Counter(skip.reason for skip in report.skips)
-    print(json.dumps({**said, "cut": cut, "skips": dict(skips), "fallbacks": dict(report.fallbacks)}))
+    print(
+        json.dumps(
+            {
+                **said,
+                "cut": cut,
+                "skips": dict(skips),
+                "fallbacks": {reason: len(paths) for reason, paths in report.fallbacks.items()},
+            }
+        )
+    )
 
 
 def whole(tree: Path, home: Path, asked: Sequence[str]) -> Table:

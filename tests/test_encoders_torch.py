@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from tiny_bert import HIDDEN, make_tiny_bert
 from vecloom.encoders import transformer
+from vecloom.encoders.counters import make_counter
 from vecloom.encoders.heads import DenseHead
 from vecloom.encoders.packed_attention import repeated_heads
 from vecloom.encoders.rows import prompts_of
@@ -274,9 +275,9 @@ def test_what_is_too_long_is_cut_and_counted(folders: Mapping[str, Path]) -> Non
     spec = replace(tiny_row(key), max_tokens=40)
     encoder = encoder_of(spec, folders[key])
     _, stats = encoder.encode_documents(["x" * 100, "open"])
-    prompt = encoder.counter.specials
+    prompt = make_counter([encoder.counting]).specials
     assert stats.cut_texts == 1 and stats.cut_tokens == prompt + 100 - 40
-    assert encoder.counter.specials > 20, "the documents' prompt counts"
+    assert make_counter([encoder.counting]).specials > 20, "the documents' prompt counts"
 
 
 def test_the_models_own_positions_are_the_limit(folders: Mapping[str, Path]) -> None:

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from vecloom.encoders import PassStats
 from vecloom.encoders.backends import ANYHOW, runs_of
 from vecloom.encoders.bm25 import Bm25Encoder
-from vecloom.encoders.counters import WordCounter
+from vecloom.encoders.counters import CounterSettings, make_counter
 from vecloom.encoders.load import passes_of
 from vecloom.engine import Engine, take_rows
 from vecloom.errors import UsageError
 from vecloom.registry import ModelSpec, Registry
-from vecloom.types import SparseRows, TokenCounter, Vectors
+from vecloom.types import SparseRows, Vectors
 
 
 class LengthEncoder:
@@ -28,7 +28,7 @@ class LengthEncoder:
     names: tuple[str, ...] = ("length", "letters")
 
     def __init__(self) -> None:
-        self.counter: TokenCounter = WordCounter()
+        self.counting = CounterSettings()
         self.asked: list[tuple[list[str], tuple[str, ...]]] = []
 
     def encode_documents(
@@ -155,7 +155,7 @@ def test_encoders_are_grouped_by_pass(tmp_path: Path) -> None:
     ]
     assert [encoder.names for encoder in encoders] == [("minilm-attention", "qdrant-minilm"), ("bm25",)]
     assert asked == ["qdrant-minilm-attention", "qdrant-minilm-onnx"]
-    assert encoders[0].counter.counts(["open connection"])[0] >= 2
+    assert make_counter([encoders[0].counting]).counts(["open connection"])[0] >= 2
     vectors, stats = Engine(encoders).encode_documents(["open the connection"] * 3)
     assert set(vectors) == {"minilm-attention", "bm25", "qdrant-minilm"}
     assert (stats.texts, stats.reused) == (2, 4)

@@ -29,7 +29,7 @@ from vecloom.pack.manifest import PackManifest
 from vecloom.pack.reading import Pack
 from vecloom.pack.writing import PackWriter
 from vecloom.pipeline import exporting, filling, loading
-from vecloom.pipeline.reading import Reader
+from vecloom.pipeline.reading import Reader, ReadFile
 from vecloom.recipe import Asked
 from vecloom.sources import File, Skip
 from vecloom.types import Points, SparseRows, VectorField
@@ -533,11 +533,11 @@ def test_a_document_whose_extra_is_missing_stays_packed(
 ) -> None:
     before = carry.embed(tmp_path / "pack", tree, config=tiny_config)
 
-    def lacking(self: Reader, source: str, file: File, data: bytes) -> Skip:
+    def lacking(self: Reader[ReadFile], source: str, file: File, data: bytes) -> Skip:
         return Skip(file.path, "missing extra")
 
     (tree / "notes.md").write_text("changed, and not to be read\n", "utf-8")
-    monkeypatch.setattr(Reader, "points", lacking)
+    monkeypatch.setattr(Reader, "read", lacking)
     report = carry.embed(tmp_path / "pack", tree, config=tiny_config)
     assert report.points == before.points and not report.deleted and len(report.skips) == 1
 

@@ -21,10 +21,12 @@ from chunk_checks import chunk_and_check
 from commands import Commands
 from made_documents import add_notes, element, encrypted, lines, pdf, repacked, slow_pdf, word
 from vecloom.encoders.counters import WordCounter
-from vecloom.sources import Extractor, File, Skip, decode, extraction, lost_parts, scan
+from vecloom.pipeline.reading import Reader
+from vecloom.sources import File, Skip, extraction, lost_parts, scan
 from vecloom.sources.extraction import Limits, UnreadableError
 from vecloom.sources.text import extracted
 from vecloom.types import Document
+from whole_documents import whole_reader
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="held to on Linux")
@@ -37,33 +39,33 @@ WEAVING = pdf(
 
 
 @pytest.fixture(scope="module")
-def extractor() -> Iterator[Extractor]:
-    with Extractor() as extractor:
-        yield extractor
+def reader() -> Iterator[Reader[Document]]:
+    with whole_reader() as reader:
+        yield reader
 
 
-def decoded(data: bytes, name: str, extractor: Extractor | None = None) -> Document | Skip:
-    return decode("s", File(name, Path(name), len(data), 0, 1 << 26), data, extractor=extractor)
+def decoded(data: bytes, name: str, reader: Reader[Document]) -> Document | Skip:
+    return reader.read("s", File(name, Path(name), len(data), 0, 1 << 26), data)
 
 
-def document(data: bytes, name: str, extractor: Extractor) -> Document:
-    found = decoded(data, name, extractor)
+def document(data: bytes, name: str, reader: Reader[Document]) -> Document:
+    found = decoded(data, name, reader)
     assert isinstance(found, Document), found
     return found
 
 
-def reason(data: bytes, name: str, extractor: Extractor) -> tuple[str, str]:
-    found = decoded(data, name, extractor)
+def reason(data: bytes, name: str, reader: Reader[Document]) -> tuple[str, str]:
+    found = decoded(data, name, reader)
     assert isinstance(found, Skip), found
     return found.reason, found.detail
 
 
-def markdown(fill: Callable[[Any], object], extractor: Extractor) -> str:
-    return document(word(fill), "a.docx", extractor).text
+def markdown(fill: Callable[[Any], object], reader: Reader[Document]) -> str:
+    return document(word(fill), "a.docx", reader).text
 
 
-def test_a_pdf_gives_its_pages_as_parts_that_tile_the_text(extractor: Extractor) -> None:
-    found = document(WEAVING, "a.PDF", extractor)
+def test_a_pdf_gives_its_pages_as_parts_that_tile_the_text(reader: Reader[Document]) -> None:
+    found = document(WEAVING, "a.PDF", reader)
     assert (found.kind, found.language, found.lost) == ("prose", "text", ())
     assert found.text == (
         "Chapter one (of two)\nThe warp is set up first.\n\n"
@@ -77,12 +79,14 @@ def test_a_pdf_gives_its_pages_as_parts_that_tile_the_text(extractor: Extractor)
 
 
 @pytest.mark.parametrize("budget", [32, 64, 256])
-def test_the_chunks_of_a_pdf_restore_its_text_and_name_the_page(extractor: Extractor, budget: int) -> None:
+def test_the_chunks_of_a_pdf_restore_its_text_and_name_the_page(
+    reader: Reader[Document], budget: int
+) -> None:
     pages = [
         [f"page {page} says {word} number {line}" for line in range(12)]
         for page, word in enumerate("abcd", 1)
     ]
-    found = document(pdf(*(lines(*page) for page in pages)), "docs/a.pdf", extractor)
+    found = document(pdf(*(lines(*page) for page in pages)), "docs/a.pdf", reader)
     chunks = chunk_and_check(found, WordCounter(), budget).chunks
     for chunk in chunks:
         said = [line.split()[1] for line in chunk.text.splitlines() if line]
@@ -107,17 +111,17 @@ def test_line_ends_and_page_breaks_of_extracted_text() -> None:
     assert extracted("a\r\nb\rc\fd\ud800\0") == "a\nb\nc\n\nd\ufffd\ufffd"
 
 
-def test_a_page_that_cannot_be_read_is_lost_and_the_others_are_not(extractor: Extractor) -> None:
-    found = document(pdf(lines("one"), lines("two"), filters=[b"", b"Nope"]), "a.pdf", extractor)
+def test_a_page_that_cannot_be_read_is_lost_and_the_others_are_not(reader: Reader[Document]) -> None:
+    found = document(pdf(lines("one"), lines("two"), filters=[b"", b"Nope"]), "a.pdf", reader)
     assert found.text == "one"
     assert lost_parts(found) == [Skip("a.pdf", "broken page", "page 2: Unsupported filter /Nope")]
 
 
 @pytest.mark.parametrize("algorithm", ["RC4-128", "AES-256"])
-def test_a_password_is_needed_or_not(extractor: Extractor, algorithm: str) -> None:
+def test_a_password_is_needed_or_not(reader: Reader[Document], algorithm: str) -> None:
     closed, open_to_all = (encrypted(WEAVING, password, algorithm) for password in ("secret", ""))
-    assert reason(closed, "a.pdf", extractor) == ("encrypted", "it needs a password")
-    assert document(open_to_all, "a.pdf", extractor).text == document(WEAVING, "a.pdf", extractor).text
+    assert reason(closed, "a.pdf", reader) == ("encrypted", "it needs a password")
+    assert document(open_to_all, "a.pdf", reader).text == document(WEAVING, "a.pdf", reader).text
 
 
 NOTHING = word(lambda empty: None)
@@ -152,14 +156,14 @@ COMPOUND = bytes.fromhex("d0cf11e0a1b11ae1") + bytes(504)
     ],
 )
 def test_a_document_without_text_says_why(
-    extractor: Extractor, name: str, data: bytes, skipped: str, says: str
+    reader: Reader[Document], name: str, data: bytes, skipped: str, says: str
 ) -> None:
-    found, detail = reason(data, name, extractor)
+    found, detail = reason(data, name, reader)
     assert found == skipped
     assert says in detail and detail and "\n" not in detail
 
 
-def test_headings_of_a_docx_are_those_of_its_chunks(extractor: Extractor) -> None:
+def test_headings_of_a_docx_are_those_of_its_chunks(reader: Reader[Document]) -> None:
     def fill(book: Any) -> None:
         book.add_heading("The loom", level=0)
         book.add_paragraph("What it is about.")
@@ -173,7 +177,7 @@ def test_headings_of_a_docx_are_those_of_its_chunks(extractor: Extractor) -> Non
         shed._p.get_or_add_pPr().append(element('<w:outlineLvl w:val="1"/>'))
         book.add_paragraph("Throw the shuttle. " * 12)
 
-    found = document(word(fill), "a.docx", extractor)
+    found = document(word(fill), "a.docx", reader)
     assert (found.kind, found.language, found.parts) == ("prose", "markdown", ())
     assert found.text.startswith("# The loom\n\nWhat it is about.\n\n## Warp\n\n### Setting up\n\nTie the")
     assert "\n\n## Weft\n\n### Shed\n\nThrow the shuttle." in found.text
@@ -184,19 +188,19 @@ def test_headings_of_a_docx_are_those_of_its_chunks(extractor: Extractor) -> Non
     assert breadcrumbs["shuttle."] == "The loom > Weft > Shed"
 
 
-def test_without_a_title_headings_begin_at_the_first_level(extractor: Extractor) -> None:
-    assert markdown(lambda book: book.add_heading("Warp", level=1), extractor) == "# Warp"
+def test_without_a_title_headings_begin_at_the_first_level(reader: Reader[Document]) -> None:
+    assert markdown(lambda book: book.add_heading("Warp", level=1), reader) == "# Warp"
 
 
-def test_what_looks_like_a_heading_is_none(extractor: Extractor) -> None:
+def test_what_looks_like_a_heading_is_none(reader: Reader[Document]) -> None:
     def fill(book: Any) -> None:
         for text in ("# install", "```", "#hashtag", "    # code"):
             book.add_paragraph(text)
 
-    assert markdown(fill, extractor) == "\\# install\n\n\\```\n\n#hashtag\n\n    # code"
+    assert markdown(fill, reader) == "\\# install\n\n\\```\n\n#hashtag\n\n    # code"
 
 
-def test_lists_are_marked_and_numbered(extractor: Extractor) -> None:
+def test_lists_are_marked_and_numbered(reader: Reader[Document]) -> None:
     def fill(book: Any) -> None:
         for text in ("reed", "heddle"):
             book.add_paragraph(text, style="List Bullet")
@@ -216,12 +220,12 @@ def test_lists_are_marked_and_numbered(extractor: Extractor) -> None:
         plain = book.add_paragraph("no item", style="List Number")
         plain._p.get_or_add_pPr().append(element('<w:numPr><w:numId w:val="0"/></w:numPr>'))
 
-    text = markdown(fill, extractor)
+    text = markdown(fill, reader)
     assert text.startswith("- reed\n- heddle\n\nIn this order:\n\n1. warp\n2. weft\n  and beat\n")
     assert text.endswith("  - pick\n3. tie off\n\nno item")
 
 
-def test_tables_keep_their_rows_and_frames_are_opened(extractor: Extractor) -> None:
+def test_tables_keep_their_rows_and_frames_are_opened(reader: Reader[Document]) -> None:
     def fill(book: Any) -> None:
         table = book.add_table(rows=3, cols=2)
         said = [["Thread", "Use"], ["linen", "warp | weft"], ["two\nlines", ""]]
@@ -237,13 +241,13 @@ def test_tables_keep_their_rows_and_frames_are_opened(extractor: Extractor) -> N
         wide.cell(0, 0).merge(wide.cell(0, 1)).text = "merged"
         wide.cell(0, 2).text = "alone"
 
-    assert markdown(fill, extractor) == (
+    assert markdown(fill, reader) == (
         "| Thread | Use |\n| --- | --- |\n| linen | warp \\| weft |\n| two lines | in side |\n\n"
         "In a frame.\n\n# Heading in a frame\n\n| merged | alone |\n| --- | --- |"
     )
 
 
-def test_what_was_deleted_is_left_out_and_what_was_inserted_is_not(extractor: Extractor) -> None:
+def test_what_was_deleted_is_left_out_and_what_was_inserted_is_not(reader: Reader[Document]) -> None:
     def fill(book: Any) -> None:
         changed = book.add_paragraph("The ")._p
         changed.append(element("<w:del><w:r><w:delText>old </w:delText></w:r></w:del>"))
@@ -254,10 +258,10 @@ def test_what_was_deleted_is_left_out_and_what_was_inserted_is_not(extractor: Ex
         control = "<w:sdt><w:sdtContent><w:p><w:r><w:t>In a control.</w:t></w:r></w:p></w:sdtContent></w:sdt>"
         changed.addnext(element(control))
 
-    assert markdown(fill, extractor) == "The new loom\t-\n\nIn a control."
+    assert markdown(fill, reader) == "The new loom\t-\n\nIn a control."
 
 
-def test_a_text_box_is_read_once(extractor: Extractor) -> None:
+def test_a_text_box_is_read_once(reader: Reader[Document]) -> None:
     compatible = "http://schemas.openxmlformats.org/markup-compatibility/2006"
     box = "<w:txbxContent><w:p><w:r><w:t>In a box.</w:t></w:r></w:p></w:txbxContent>"
 
@@ -270,10 +274,10 @@ def test_a_text_box_is_read_once(extractor: Extractor) -> None:
             )
         )
 
-    assert markdown(fill, extractor) == "Beside it.\nIn a box."
+    assert markdown(fill, reader) == "Beside it.\nIn a box."
 
 
-def test_notes_stand_behind_the_paragraph_that_refers_to_them(extractor: Extractor) -> None:
+def test_notes_stand_behind_the_paragraph_that_refers_to_them(reader: Reader[Document]) -> None:
     def fill(book: Any) -> None:
         add_notes(book, "footnote", {"2": "Of linen.", "3": "Not cited."})
         add_notes(book, "endnote", {"2": "Of wool."})
@@ -281,19 +285,21 @@ def test_notes_stand_behind_the_paragraph_that_refers_to_them(extractor: Extract
         first.append(element('<w:r><w:endnoteReference w:id="2"/><w:footnoteReference w:id="2"/></w:r>'))
         book.add_paragraph("The weft.")
 
-    assert markdown(fill, extractor) == ("The warp[^1][^2]\n\n[^1]: Of wool.\n\n[^2]: Of linen.\n\nThe weft.")
+    assert markdown(fill, reader) == ("The warp[^1][^2]\n\n[^1]: Of wool.\n\n[^2]: Of linen.\n\nThe weft.")
 
 
-def test_an_archive_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(extractor: Extractor) -> None:
+def test_an_archive_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(
+    reader: Reader[Document],
+) -> None:
     bomb = repacked(NOTHING, "word/document.xml", b" " * (300 << 20))
     assert len(bomb) < 1 << 19
     started = time.monotonic()
-    found, detail = reason(bomb, "a.docx", extractor)
+    found, detail = reason(bomb, "a.docx", reader)
     assert found == "too large" and "the cap is 268,435,456" in detail
     assert time.monotonic() - started < 5
 
 
-def test_entities_are_not_expanded(extractor: Extractor) -> None:
+def test_entities_are_not_expanded(reader: Reader[Document]) -> None:
     laughs = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 30))
     body = "<w:body><w:p><w:r><w:t>&a29;</w:t></w:r></w:p></w:body>"
     xml = (
@@ -301,7 +307,7 @@ def test_entities_are_not_expanded(extractor: Extractor) -> None:
         '<w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main">'
         f"{body}</w:document>"
     )
-    found, _ = reason(repacked(NOTHING, "word/document.xml", xml.encode()), "a.docx", extractor)
+    found, _ = reason(repacked(NOTHING, "word/document.xml", xml.encode()), "a.docx", reader)
     assert found in ("broken document", "empty")
 
 
@@ -311,46 +317,42 @@ def test_entities_are_not_expanded(extractor: Extractor) -> None:
 )
 def test_more_text_than_may_come_out_is_refused(suffix: str, data: bytes) -> None:
     said = "holds more than 1,000 characters of text"
-    with Extractor(Limits(text=1000)) as extractor, pytest.raises(UnreadableError, match=said) as refused:
-        extractor.extract(suffix, data)
+    with pytest.raises(UnreadableError, match=said) as refused:
+        extraction.extract(suffix, data, Limits(text=1000))
     assert refused.value.reason == "too large"
 
 
 def test_one_process_reads_many_files_and_ends_when_it_is_closed() -> None:
-    extractor = Extractor()
-    pids = [extractor.pid]
+    reader = whole_reader()
+    pids = [reader.pid]
     a_docx = word(lambda book: book.add_paragraph("a"))
     for name, data in (("a.pdf", WEAVING), ("a.pdf", b"broken"), ("a.docx", a_docx), ("a.pdf", WEAVING)):
-        decoded(data, name, extractor)
-        pids.append(extractor.pid)
-    extractor.close()
+        decoded(data, name, reader)
+        pids.append(reader.pid)
+    reader.close()
     assert pids[0] is None and pids[1] is not None and len(set(pids[1:])) == 1
-    assert extractor.pid is None and gone(pids[1])
-
-
-def test_a_document_is_read_where_nobody_lends_a_process() -> None:
-    assert isinstance(decoded(WEAVING, "a.pdf"), Document)
+    assert reader.pid is None and gone(pids[1])
 
 
 def test_a_file_that_takes_too_long_is_given_up_and_the_next_one_is_read() -> None:
     limits = Limits(seconds=0.5, seconds_per_mib=0)
     started = time.monotonic()
-    with Extractor(limits) as extractor:
-        assert reason(slow_pdf(100), "a.pdf", extractor) == ("too heavy", "reading it took longer than 0.5 s")
+    with whole_reader(limits) as reader:
+        assert reason(slow_pdf(100), "a.pdf", reader) == ("too heavy", "its reader took longer than 0.5 s")
         assert time.monotonic() - started < 5
-        assert document(WEAVING, "a.pdf", extractor).text
+        assert document(WEAVING, "a.pdf", reader).text
 
 
 @linux
 def test_a_file_that_takes_too_much_memory_is_given_up_and_the_next_one_is_read() -> None:
     xml = b'<w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"><w:body>'
     large = repacked(NOTHING, "word/document.xml", xml + b"<w:p/>" * 10_000_000 + b"</w:body></w:document>")
-    with Extractor(Limits(memory=200 << 20)) as extractor:
-        assert reason(large, "a.docx", extractor) == (
+    with whole_reader(Limits(memory=200 << 20)) as reader:
+        assert reason(large, "a.docx", reader) == (
             "too heavy",
-            "reading it took more than 200 MiB of memory",
+            "its reader took more than 200 MiB of memory",
         )
-        assert document(WEAVING, "a.pdf", extractor).text
+        assert document(WEAVING, "a.pdf", reader).text
 
 
 def soon(pid_of: Callable[[], int | None], times: int = 1) -> threading.Thread:
@@ -374,23 +376,23 @@ def soon(pid_of: Callable[[], int | None], times: int = 1) -> threading.Thread:
 @posix
 def test_a_reader_that_is_killed_is_replaced_and_the_file_is_read_again() -> None:
     data = slow_pdf(8)
-    with Extractor() as extractor:
-        thread = soon(lambda: extractor.pid)
-        found = extractor.extract(".pdf", data)
+    with whole_reader() as reader:
+        thread = soon(lambda: reader.pid)
+        found = document(data, "a.pdf", reader)
         thread.join()
-        assert len(found.sections) == 8 and found.lost == ()
+        assert len(found.parts) == 8 and found.lost == ()
 
 
 @posix
 def test_a_file_whose_reader_dies_twice_is_skipped() -> None:
-    with Extractor() as extractor:
-        thread = soon(lambda: extractor.pid, times=2)
-        assert reason(slow_pdf(8), "a.pdf", extractor) == (
+    with whole_reader() as reader:
+        thread = soon(lambda: reader.pid, times=2)
+        assert reason(slow_pdf(8), "a.pdf", reader) == (
             "broken document",
-            "its reader died twice (signal SIGKILL)",
+            "its reader died (signal SIGKILL)",
         )
         thread.join()
-        assert document(WEAVING, "a.pdf", extractor).text
+        assert document(WEAVING, "a.pdf", reader).text
 
 
 class InterruptedBySignalError(BaseException):
@@ -404,12 +406,12 @@ def test_an_interrupted_question_does_not_spoil_the_next_answer() -> None:
 
     before = signal.signal(signal.SIGUSR1, interrupt)
     try:
-        with Extractor() as extractor:
+        with whole_reader() as reader:
             threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGUSR1)).start()
             with pytest.raises(InterruptedBySignalError):
-                extractor.extract(".pdf", slow_pdf(100))
-            assert extractor.pid is None
-            assert document(WEAVING, "a.pdf", extractor).text.startswith("Chapter one")
+                decoded(slow_pdf(100), "a.pdf", reader)
+            assert reader.pid is None
+            assert document(WEAVING, "a.pdf", reader).text.startswith("Chapter one")
     finally:
         signal.signal(signal.SIGUSR1, before)
 
@@ -427,11 +429,15 @@ def gone(pid: int | None) -> bool:
 ORPHAN = """
 import sys
 from pathlib import Path
-from vecloom.sources import Extractor
-extractor = Extractor()
-extractor.extract(".pdf", Path(sys.argv[1]).read_bytes())
-print(extractor.pid, flush=True)
-extractor.extract(".pdf", Path(sys.argv[2]).read_bytes())
+from vecloom.pipeline.reading import ChunkSettings, chunk_reader
+from vecloom.sources import File
+def read(name):
+    data = Path(name).read_bytes()
+    return reader.read("s", File(name, Path(name), len(data), 0, 1 << 26), data)
+reader = chunk_reader(ChunkSettings((), 64))
+read(sys.argv[1])
+print(reader.pid, flush=True)
+read(sys.argv[2])
 """
 
 

@@ -20,7 +20,7 @@ from vecloom.pipeline.manifest import Manifest
 from vecloom.pipeline.naming import name_sources
 from vecloom.pipeline.places import Place, home_of, is_url
 from vecloom.pipeline.report import IndexReport, Listener, Progress, both, quiet
-from vecloom.pipeline.setup import chunker_for, engine_of, instant_names, passes_for, pinned
+from vecloom.pipeline.setup import chunking_for, engine_of, instant_names, passes_for, pinned
 from vecloom.pipeline.writer import FILE_NAMES, writing
 from vecloom.recipe import Asked, changed, new_recipe
 from vecloom.registry import ModelSpec
@@ -99,7 +99,7 @@ def embed(
             writer=PackWriter(folder, manifest),
             engine=engine,
             passes=passes,
-            chunker=chunker_for(manifest.counted_by, engine, manifest.chunk_tokens, manifest.overlap),
+            chunking=chunking_for(manifest.counted_by, engine, manifest.chunk_tokens, manifest.overlap),
             instant=instant_names(specs),
             exclude=(folder, config.data_dir, config.cache_dir),
             notice=notice,

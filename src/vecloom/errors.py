@@ -30,6 +30,11 @@ class VecloomError(Exception):
     exit_code = 1
 
 
+def is_panic(error: BaseException) -> bool:
+    """True for a panic of a Rust library: it is no `Exception`, and its class cannot be imported."""
+    return type(error).__name__ == "PanicException" and type(error).__module__ == "pyo3_runtime"
+
+
 class UsageError(VecloomError):
     """The call or the command line is wrong."""
 

@@ -26,7 +26,7 @@ from vecloom.pipeline.naming import name_sources
 from vecloom.pipeline.places import Place, home_of, is_url
 from vecloom.pipeline.report import IndexReport, Listener, both, quiet
 from vecloom.pipeline.reranking import Reranker
-from vecloom.pipeline.setup import chunker_for, engine_of, instant_names, passes_for, pinned
+from vecloom.pipeline.setup import chunking_for, engine_of, instant_names, passes_for, pinned
 from vecloom.pipeline.status import IndexStatus, advice_for, status_of
 from vecloom.ranking import RERANK_TOP, WORD_LEGS, Contents, word_legs
 from vecloom.recipe import Asked, AvgLen, new_recipe, query_task, weighing_lengths
@@ -36,7 +36,7 @@ from vecloom.types import Hit, SparseRows, Vectors
 from vecloom.weights import unheard
 
 if TYPE_CHECKING:
-    from vecloom.chunking import Chunker
+    from vecloom.pipeline.reading import ChunkSettings
     from vecloom.stores import Store
 
 #: Takes lines that a person should see, such as what is being fetched.
@@ -358,8 +358,7 @@ class Index:
         """Index trees (folders, files, BEIR ``.jsonl`` files), or bring them up to date.
 
         A root that is a source already keeps its name; a new one is called ``source`` (one root only) or by
-        its own base name. Models on a GPU run in processes of their own, so a script that calls this then
-        needs ``if __name__ == "__main__":`` around what it does.
+        its own base name.
 
         Raises:
             UsageError: a root that does not exist, or ``source`` with several roots.
@@ -389,7 +388,7 @@ class Index:
             home=self._home,
             engine=engine,
             passes=passes,
-            chunker=self._chunker(engine),
+            chunking=self._chunking(engine),
             instant=instant_names(self.specs),
             exclude=self._no_tree(home),
             notice=self._notice,
@@ -413,16 +412,16 @@ class Index:
         weighing_lengths(self.specs)
         engine = engine_of(self._passes(self._manifest.names))
         options = ScanOptions(exclude=self._no_tree(home))
-        found = average_lengths(sources, engine, self._chunker(engine), options, listener)
+        found = average_lengths(sources, engine, self._chunking(engine), options, listener)
         said = ", ".join(f"{length:,.2f} words ({name})" for name, length in found.items())
         self._notice(
             f"average length of a chunk: {said or 'there is no word; the own ones of the models hold'}"
         )
         return found
 
-    def _chunker(self, engine: Engine) -> Chunker:
+    def _chunking(self, engine: Engine) -> ChunkSettings:
         manifest = self._manifest
-        return chunker_for(manifest.counted_by, engine, manifest.chunk_tokens, manifest.overlap)
+        return chunking_for(manifest.counted_by, engine, manifest.chunk_tokens, manifest.overlap)
 
     def _no_tree(self, home: Path) -> tuple[Path, ...]:
         """Folders that belong to no tree, such as that of the index itself."""

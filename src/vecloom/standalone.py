@@ -16,7 +16,7 @@ from vecloom.pipeline.naming import name_sources
 from vecloom.pipeline.report import Listener, quiet
 from vecloom.pipeline.reranking import Reranker
 from vecloom.pipeline.setup import (
-    chunker_for,
+    chunking_for,
     engine_of,
     passes_for,
     with_pooling,
@@ -26,18 +26,16 @@ from vecloom.registry import DEFAULT_MODELS, Role
 from vecloom.weights import unheard
 
 if TYPE_CHECKING:
-    from vecloom.chunking import Chunker
     from vecloom.encoders.load import Pass
-    from vecloom.sources import Extractor, File, Skip
-    from vecloom.types import Chunk, Document, Vectors
+    from vecloom.pipeline.reading import ChunkSettings, Input, ReadFile
+    from vecloom.sources import Skip
+    from vecloom.types import Vectors
 
 __all__ = ["Reranker", "TextEncoder", "chunk_trees", "encode_texts", "generate_sparse_vectors"]
 
 
-def chunk_trees(
-    roots: Sequence[Path], asked: Asked, config: Config
-) -> Iterator[tuple[Document, Sequence[Chunk]] | Skip]:
-    """Documents below ``roots`` with the chunks that an index made as asked would have, and what has none.
+def chunk_trees(roots: Sequence[Path], asked: Asked, config: Config) -> Iterator[ReadFile | Skip]:
+    """Files below ``roots`` with the chunks that an index made as asked would have, and what has none.
 
     Raises:
         UsageError: a root that does not exist.
@@ -46,31 +44,31 @@ def chunk_trees(
     recipe = new_recipe(config.registry(), asked)
     specs = recipe.specs(config.registry())
     engine = engine_of(passes_for(specs, config, how=asked.how))
-    chunker = chunker_for(recipe.counted_by, engine, recipe.chunk_tokens, recipe.overlap)
-    return _chunked(name_sources({}, roots, None), chunker)
+    chunking = chunking_for(recipe.counted_by, engine, recipe.chunk_tokens, recipe.overlap)
+    return _chunked(name_sources({}, roots, None), chunking)
 
 
-def _chunked(
-    sources: Mapping[str, Path], chunker: Chunker
-) -> Iterator[tuple[Document, Sequence[Chunk]] | Skip]:
-    from vecloom.sources import Extractor, Skip, lost_parts, scan
+def _chunked(sources: Mapping[str, Path], chunking: ChunkSettings) -> Iterator[ReadFile | Skip]:
+    from vecloom.pipeline.reading import chunk_reader
+    from vecloom.sources import Skip, lost_parts, read, scan
 
-    with Extractor() as extractor:
+    skips: list[Skip] = []
+
+    def files() -> Iterator[Input]:
         for name, root in sources.items():
-            for file in scan(root):
-                document = file if isinstance(file, Skip) else _document(name, file, extractor)
-                if isinstance(document, Skip):
-                    yield document
-                    continue
-                yield from lost_parts(document)
-                yield document, chunker.chunk(document).chunks
+            for item in scan(root):
+                data = item if isinstance(item, Skip) else read(item)
+                if not isinstance(item, Skip) and not isinstance(data, Skip):
+                    yield name, item, data
+                elif isinstance(data, Skip):
+                    skips.append(data)
 
-
-def _document(source: str, file: File, extractor: Extractor) -> Document | Skip:
-    from vecloom.sources import Skip, decode, read
-
-    data = read(file)
-    return data if isinstance(data, Skip) else decode(source, file, data, extractor=extractor)
+    with chunk_reader(chunking) as reader:
+        for _, found in reader.read_all(files()):
+            yield found
+            if not isinstance(found, Skip):
+                yield from lost_parts(found.document)
+    yield from skips
 
 
 class TextEncoder:
@@ -142,8 +140,7 @@ class TextEncoder:
         """Vectors of stored texts by vector name (those of ``using``, or all), and what they cost.
 
         Dense ones are float32 [texts, dim], sparse ones `SparseRows`, multivectors a matrix for each text.
-        Equal texts are encoded once. ``terms``: also tell what sparse indices stand for. Models on a GPU run
-        in processes of their own, so a script that calls this then needs ``if __name__ == "__main__":``.
+        Equal texts are encoded once. ``terms``: also tell what sparse indices stand for.
 
         Raises:
             UsageError: a name that no model fills.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from vecloom.chunking.header import DocumentHeaders, clean_line, header_allowance
 from vecloom.chunking.outline import Path
 from vecloom.chunking.pack import Capacity, Units, pack, path_of, units_of
-from vecloom.chunking.readers import outline_document
+from vecloom.chunking.readers import outline_document, outline_lines
 from vecloom.chunking.rows import Rows, cut_near
 from vecloom.errors import UsageError
 from vecloom.types import Chunk, Document, TokenCounter
@@ -63,8 +63,11 @@ class Chunker:
         self.budget = budget
         self.overlap = overlap
 
-    def chunk(self, document: Document) -> Chunked:
-        """The document's chunks in order. Equal documents give equal chunks."""
+    def chunk(self, document: Document, by_lines: str | None = None) -> Chunked:
+        """The document's chunks in order. Equal documents give equal chunks.
+
+        ``by_lines``: why the document's own parser must not be used; it is then cut between lines.
+        """
         if not document.text:
             return Chunked(())
         rows = Rows(document.text, self.counter)
@@ -76,7 +79,10 @@ class Chunker:
         def fits(first: int, last: int, path: Path) -> bool:
             return capacity.holds(sums[last + 1] - sums[first], path)
 
-        outline, fallback = outline_document(document, rows, fits)
+        if by_lines is None:
+            outline, fallback = outline_document(document, rows, fits)
+        else:
+            outline, fallback = outline_lines(rows, fits), by_lines
         units = units_of(rows, outline, capacity, self.counter)
         spans = self._within_budget(rows.text, headers, self._spans(rows, units, capacity))
         defined = [] if document.kind == "data" else outline.defined  # every key of a table has a name

@@ -51,6 +51,7 @@ class _Markdown:
         self.tie = 0
         self.opened = True
         self.in_list = False
+        self.list_end = 0  # where the list ends that was looked at last: its items need not look again
 
     def read(self) -> None:
         index = _front_matter(self.lines)
@@ -99,7 +100,9 @@ class _Markdown:
     def _item(self, index: int) -> int:
         self._mark(index, _LIST + _PER_INDENT * min(indent_of(self.lines[index]) // 2, 4))
         if not self.in_list:
-            end = _list_end(self.lines, index + 1)
+            if index >= self.list_end:
+                self.list_end = _list_end(self.lines, index + 1)
+            end = self.list_end
             first = self.section.first
             if self.section.fits(first + index, first + end - 1, self.headings.path):
                 return end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -127,7 +128,7 @@ def pack(units: Units, capacity: Capacity) -> list[int]:
 
     A chunk costs 100, one of fewer than 32 tokens another 100, a cut what the unit behind it says. Dynamic
     programming over the ends of chunks; of equal choices the longer chunk is taken. Costs are whole numbers,
-    so that an edit changes no choice far from it.
+    so that an edit changes no choice far from it. Linear in the units, however many fit a chunk.
     """
     most = capacity.most
     reserves = _reserves(units.paths, capacity)
@@ -136,26 +137,37 @@ def pack(units: Units, capacity: Capacity) -> list[int]:
     cuts = [0]  # cuts[i]: the least cost of all before unit i, a cut there included
     choice: list[int] = []
     first = tiny = 0  # first..last is the longest chunk, tiny..last the longest tiny one
-    widest = 0  # the widest header among first..last
+    # The three hold units from ``first`` (``small``: from ``tiny``) on, the least or widest of them in front.
+    full: deque[int] = deque()
+    small: deque[int] = deque()
+    widest: deque[int] = deque()
     for last, total in enumerate(sums[1:]):
-        if reserves[last] >= reserves[widest]:
-            widest = last
-        while sums[first] + most < total + reserves[widest] and first < last:
+        while widest and reserves[last] >= reserves[widest[-1]]:
+            widest.pop()
+        widest.append(last)
+        while small and cuts[last] < cuts[small[-1]]:
+            small.pop()
+        small.append(last)
+        while sums[first] + most < total + reserves[widest[0]] and first < last:
             first += 1
-            if widest < first:
-                widest = max(range(first, last + 1), key=reserves.__getitem__)
+            if widest[0] < first:
+                widest.popleft()
         while sums[tiny] <= total - TINY_TOKENS:
+            if small and small[0] == tiny:
+                small.popleft()
+            while full and cuts[tiny] < cuts[full[-1]]:
+                full.pop()
+            full.append(tiny)
             tiny += 1
+        while full and full[0] < first:
+            full.popleft()
+        while small and small[0] < first:
+            small.popleft()
         lowest, start = _NEVER, first
-        if first < tiny:
-            full = cuts[first:tiny]
-            lowest = min(full)
-            start += full.index(lowest)
-        if tiny <= last:
-            small = cuts[max(first, tiny) :]
-            least = min(small)
-            if least + _TINY_COST < lowest:
-                lowest, start = least + _TINY_COST, max(first, tiny) + small.index(least)
+        if full:
+            lowest, start = cuts[full[0]], full[0]
+        if small and cuts[small[0]] + _TINY_COST < lowest:
+            lowest, start = cuts[small[0]] + _TINY_COST, small[0]
         choice.append(start)
         cuts.append(lowest + onward[last])
     return _followed(choice)

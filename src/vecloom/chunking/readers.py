@@ -121,6 +121,14 @@ def _read_parts(document: Document, rows: Rows, fits: Fits, outline: Outline) ->
     return fallback
 
 
+def outline_lines(rows: Rows, fits: Fits) -> Outline:
+    """The outline of any document by its blank lines and indentation alone; the first row is marked."""
+    outline = Outline()
+    outline.mark(0, 0, ())
+    read_lines(Section(rows.lines, 0, (), fits), outline)
+    return outline
+
+
 def outline_document(document: Document, rows: Rows, fits: Fits) -> tuple[Outline, str | None]:
     """The outline of a document, and why lines were used in place of a parser, if they were.
 

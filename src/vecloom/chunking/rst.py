@@ -12,6 +12,8 @@ _BLOCK = 20
 _PER_INDENT = 10
 _PER_LEVEL = 4
 _CROWDED_ITEM = 20
+# More of a title than this says nothing, and every path below it would repeat it.
+_MAX_TITLE = 500
 _ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1{2,}\s*$")
 _ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)]|#\.|:\w[^:]*:)\s")
 
@@ -33,8 +35,8 @@ def read_rst(section: Section, outline: Outline) -> None:
             style, text, length = title
             if style not in styles:
                 styles.append(style)
-            headings.enter(styles.index(style), text)
-            outline.define(row, text)
+            headings.enter(styles.index(style), text[:_MAX_TITLE])
+            outline.define(row, text[:_MAX_TITLE])
             outline.mark(row, min(_PER_LEVEL * styles.index(style), _BLOCK), headings.path)
             index += length
             after_title = begins = True

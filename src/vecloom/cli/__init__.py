@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from vecloom.cli import carrying, evaluating, indexing, inspecting, models, searching
-from vecloom.errors import VecloomError
+from vecloom.errors import VecloomError, is_panic
 
 app = typer.Typer(
     name="vecloom",
@@ -49,4 +49,10 @@ def run(arguments: Sequence[str]) -> int:
             kept = "; what was stored stays, and the next run goes on from there"
             say(f"vecloom: stopped{kept if arguments[:1] in (['index'], ['embed'], ['load']) else ''}")
         return stop.code if isinstance(stop.code, int) else 0
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        said = " ".join(str(error).split())[:300]
+        say(f"vecloom: a native library failed ({said}); what was stored stays, run again")
+        return 1
     return 0

@@ -90,9 +90,9 @@ def chunk(
             if isinstance(one, Skip):
                 skips.append(one)
                 continue
-            document, pieces = one
+            document = one.document
             documents += 1
-            for piece in pieces:
+            for piece in one.chunks:
                 chunks += 1
                 record = {
                     "path": document.path,

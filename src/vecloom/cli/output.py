@@ -220,9 +220,10 @@ def tell_report(report: IndexReport, *, verbose: bool) -> None:
         say(f"  no graph was built, searches take longer: {report.unsealed}")
     if report.reused:
         say(f"  {report.reused:,} vectors taken over from equal texts")
-    for reason, count in report.fallbacks.most_common():
-        say(f"  {count:,} files chunked by lines: {reason}")
     listed = "" if verbose else " (--verbose lists them)"
+    for reason, paths in sorted(report.fallbacks.items(), key=lambda item: -len(item[1])):
+        files = "1 file" if len(paths) == 1 else f"{len(paths):,} files"
+        say(f"  {files} chunked by lines: {reason}{listed}")
     if report.notices:
         say(f"  not in UTF-8: {len(report.notices):,}{listed}")
     if report.skips:
@@ -232,6 +233,9 @@ def tell_report(report: IndexReport, *, verbose: bool) -> None:
     if verbose:
         for notice in report.notices:
             say(f"    {notice}")
+        for reason, paths in report.fallbacks.items():
+            for path in paths:
+                say(f"    {path}: chunked by lines, {reason}")
         for skip in report.skips:
             say(f"    {skip.path}: {skip.reason}{f', {skip.detail}' if skip.detail else ''}")
 

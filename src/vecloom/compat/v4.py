@@ -12,8 +12,7 @@
     embedder.export_for_local_qdrant()
 
 ``processor.kaggle_ultimate_embedder_v4`` re-exports it. docs/seed.md lists where it differs from V4. What a
-person should know is logged under ``vecloom.compat.v4``. Models on GPUs run in processes of their own, so a
-script needs ``if __name__ == "__main__":`` around its calls; a notebook does not.
+person should know is logged under ``vecloom.compat.v4``.
 """
 
 from __future__ import annotations

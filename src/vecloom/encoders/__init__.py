@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from vecloom.types import Passage, SparseRows, TokenCounter, Vectors
+from vecloom.types import Passage, SparseRows, Vectors
+
+if TYPE_CHECKING:
+    from vecloom.encoders.counters import CounterSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +83,8 @@ class Encoder(Protocol):
     names: tuple[str, ...]
 
     @property
-    def counter(self) -> TokenCounter:
-        """The tokenizer's counter, for chunk budgets."""
+    def counting(self) -> CounterSettings:
+        """What counts a text's tokens, for chunk budgets."""
         ...
 
     def encode_documents(

@@ -12,12 +12,12 @@ from vecloom.encoders import PassStats
 from vecloom.encoders.bert_graph import BertOutputs
 from vecloom.encoders.bert_model import BertModel, Forward
 from vecloom.encoders.bm42 import Bm42Words
-from vecloom.encoders.counters import WordPieceCounter
-from vecloom.encoders.rows import check_dim, limit_of, prompts_of, sized, with_prompt
+from vecloom.encoders.counters import CounterSettings
+from vecloom.encoders.rows import check_dim, limit_of, prompts_of, sized
 from vecloom.encoders.terms import stack_rows
 from vecloom.errors import ConfigError
 from vecloom.registry import ModelSpec, Role
-from vecloom.types import SparseRows, TokenCounter, Vectors
+from vecloom.types import SparseRows, Vectors
 
 
 class BertEncoder:
@@ -55,10 +55,10 @@ class BertEncoder:
         for spec in specs:
             check_dim(spec, self._model.shape.hidden)
 
-    @cached_property
-    def counter(self) -> TokenCounter:
+    @property
+    def counting(self) -> CounterSettings:
         """Counts the model's word pieces; the documents' prompt counts among the special tokens."""
-        return with_prompt(WordPieceCounter(self._path), self._prompts)
+        return CounterSettings(str(self._path), prompt=self._prompts.get("document", ""))
 
     @cached_property
     def _words(self) -> Mapping[str, Bm42Words]:

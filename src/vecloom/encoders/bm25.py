@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecloom.encoders import PassStats
-from vecloom.encoders.counters import WordCounter
+from vecloom.encoders.counters import CounterSettings
 from vecloom.encoders.stopwords import stopwords
 from vecloom.encoders.terms import StemTable, stack_rows, term_rows
 from vecloom.encoders.words import words
 from vecloom.registry import ModelSpec
-from vecloom.types import Passage, SparseRows, TokenCounter
+from vecloom.types import Passage, SparseRows
 
 #: Longer words are dropped.
 MAX_WORD = 40
@@ -44,10 +44,10 @@ class Bm25Encoder:
         self._avg_len = float(spec.settings.get("avg_len", 256.0))
         self._language = str(spec.settings.get("language", "english"))
 
-    @cached_property
-    def counter(self) -> TokenCounter:
+    @property
+    def counting(self) -> CounterSettings:
         """Counts words."""
-        return WordCounter()
+        return CounterSettings()
 
     @cached_property
     def _table(self) -> StemTable:

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from vecloom.encoders import PassStats
 from vecloom.encoders.bm25 import MAX_WORD
-from vecloom.encoders.counters import WordCounter
+from vecloom.encoders.counters import CounterSettings
 from vecloom.encoders.identifiers import JOINED, identifiers, parts_of, whole_of
 from vecloom.encoders.stopwords import stopwords
 from vecloom.encoders.terms import StemTable, stack_rows, term_rows
 from vecloom.paths import file_stem
 from vecloom.registry import ModelSpec
-from vecloom.types import Passage, SparseRows, TokenCounter
+from vecloom.types import Passage, SparseRows
 
 #: How many folders above a file weigh in.
 FOLDERS = 3
@@ -119,10 +119,10 @@ class Bm25CodeEncoder:
             ),
         ]
 
-    @cached_property
-    def counter(self) -> TokenCounter:
+    @property
+    def counting(self) -> CounterSettings:
         """Counts words."""
-        return WordCounter()
+        return CounterSettings()
 
     @cached_property
     def _table(self) -> IdentifierTable:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vecloom.errors import WeightsError
+from vecloom.errors import WeightsError, is_panic
 from vecloom.types import TokenCounter
 
 if TYPE_CHECKING:
@@ -131,20 +132,22 @@ class WordPieceCounter:
             return self._exact.counts(texts)
         joined = "".join(texts)
         if (joined.isascii() and "\x7f" not in joined) or _AGREED.fullmatch(joined):
-            return list(map(self._count, texts))
+            return self._count_fast(texts, self._count)
         agreed = [_AGREED.fullmatch(text) is not None for text in texts]
         others = iter(self._exact.counts([text for text, ok in zip(texts, agreed, strict=True) if not ok]))
-        return [self._count(text) if ok else next(others) for text, ok in zip(texts, agreed, strict=True)]
+        fast = iter(
+            self._count_fast([text for text, ok in zip(texts, agreed, strict=True) if ok], self._count)
+        )
+        return [next(fast) if ok else next(others) for ok in agreed]
 
-
-def load_counter(tokenizer_json: Path) -> TokenCounter:
-    """The counter that suits a tokenizer: the fast one for WordPiece, else `tokenizers` itself.
-
-    Raises:
-        WeightsError: the file cannot be read.
-    """
-    kind = json.loads(_checked(tokenizer_json))["model"].get("type")
-    return WordPieceCounter(tokenizer_json) if kind == "WordPiece" else HFCounter(tokenizer_json)
+    def _count_fast(self, texts: Sequence[str], count: Callable[[str], int]) -> list[int]:
+        """Counts by tokie; where it panics (long lines that are not ASCII), by `tokenizers`."""
+        try:
+            return list(map(count, texts))
+        except BaseException as error:
+            if not is_panic(error):
+                raise
+            return self._exact.counts(texts)
 
 
 class WordCounter:
@@ -159,6 +162,17 @@ class WordCounter:
     def counts(self, texts: Sequence[str]) -> list[int]:
         """Words of each text."""
         return [len(self._words(text)) for text in texts]
+
+
+class ByteCounter:
+    """Counts the bytes of a text's UTF-8: no tokenizer gives more tokens, and no native code runs."""
+
+    specials = 16
+    additive = True
+
+    def counts(self, texts: Sequence[str]) -> list[int]:
+        """Bytes of each text."""
+        return [len(text.encode()) for text in texts]
 
 
 class MaxCounter:
@@ -180,3 +194,41 @@ class MaxCounter:
         """The largest count of each text."""
         columns = [counter.counts(texts) for counter in self._counters]
         return [max(row) for row in zip(*columns, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class CounterSettings:
+    """What a model's counter is made from: plain data, so that another process can make it.
+
+    ``tokenizer_json``: the tokenizer's file; "" counts words. ``specials``: special tokens of every text
+    (None: the tokenizer's own). ``prompt``: what precedes every text and counts as special tokens.
+    """
+
+    tokenizer_json: str = ""
+    specials: int | None = None
+    prompt: str = ""
+
+
+def make_counter(settings: Sequence[CounterSettings]) -> TokenCounter:
+    """The counter of one model, or the largest count of several; words where there are none.
+
+    A WordPiece tokenizer gets the fast counter, any other one `tokenizers` itself.
+
+    Raises:
+        WeightsError: a tokenizer's file cannot be read.
+    """
+    counters = [_load_counter(one) for one in dict.fromkeys(settings)] or [WordCounter()]
+    return counters[0] if len(counters) == 1 else MaxCounter(counters)
+
+
+def _load_counter(settings: CounterSettings) -> TokenCounter:
+    if not settings.tokenizer_json:
+        return WordCounter()
+    path = Path(settings.tokenizer_json)
+    kind = json.loads(_checked(path))["model"].get("type")
+    counter: TokenCounter = WordPieceCounter(path) if kind == "WordPiece" else HFCounter(path)
+    if settings.specials is not None:
+        counter.specials = settings.specials
+    if settings.prompt:
+        counter.specials += counter.counts([settings.prompt])[0]
+    return counter

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vecloom.encoders.counters import load_counter
+from vecloom.encoders.counters import CounterSettings
 from vecloom.encoders.tokens import FileTokenizer, TokenRows, shared_tokenizer
 from vecloom.errors import ConfigError, EncodingError
 from vecloom.registry import ModelSpec, Role
-from vecloom.types import TokenCounter
 
 
 def prompts_of(specs: Sequence[ModelSpec], task: str | None = None) -> Mapping[Role, str]:
@@ -45,13 +44,6 @@ def last_token_of(specs: Sequence[ModelSpec]) -> str | None:
     return None if said is None else str(said)
 
 
-def with_prompt(counter: TokenCounter, prompts: Mapping[Role, str]) -> TokenCounter:
-    """The counter, with the documents' prompt among the special tokens: every text has it."""
-    if prompt := prompts.get("document"):
-        counter.specials += counter.counts([prompt])[0]
-    return counter
-
-
 def check_dim(spec: ModelSpec, hidden: int) -> None:
     """Refuse a dense row whose dimension is neither the model's nor one that it may be cut to.
 
@@ -81,13 +73,12 @@ class Tokenising:
     _prompts: Mapping[Role, str]
     _last_token: str | None = None
 
-    @cached_property
-    def counter(self) -> TokenCounter:
+    @property
+    def counting(self) -> CounterSettings:
         """Counts the model's own tokens; the documents' prompt counts among the special ones."""
-        counter = load_counter(self._folder / "tokenizer.json")
-        if self._last_token is not None:
-            counter.specials = self._tokenizer.specials
-        return with_prompt(counter, self._prompts)
+        specials = None if self._last_token is None else self._tokenizer.specials
+        path = self._folder / "tokenizer.json"
+        return CounterSettings(str(path), specials, self._prompts.get("document", ""))
 
     @cached_property
     def _tokenizer(self) -> FileTokenizer:

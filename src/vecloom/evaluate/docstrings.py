@@ -17,13 +17,14 @@ from vecloom.config import Config
 from vecloom.encoders.backends import How
 from vecloom.errors import JudgmentsError, UsageError
 from vecloom.evaluate.judged import SEED, Judged, JudgedQuery, Problem, Target, prepared
-from vecloom.evaluate.mining import Mined, mine, without
+from vecloom.evaluate.mining import Mined, mined_document, without
 from vecloom.evaluate.sentences import flattened
 from vecloom.index import Index, Notice
 from vecloom.pipeline.naming import name_sources
+from vecloom.pipeline.reading import Reader
 from vecloom.pipeline.report import Listener, Progress, quiet
 from vecloom.recipe import Asked
-from vecloom.sources import Extractor, ScanOptions, Skip, decode, read, scan
+from vecloom.sources import ScanOptions, Skip, read, scan
 from vecloom.types import Document
 from vecloom.weights import unheard
 
@@ -41,12 +42,16 @@ NOTES = (
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """One file of the tree. ``inside``: its place below the root; ``document``: None where it has no text."""
+    """One file of the tree, and the queries that it could give.
+
+    ``inside``: its place below the root; ``document``: None where it has no text.
+    """
 
     inside: Path
     document: Document | None
     source: str
     data: bytes
+    mined: tuple[Mined, ...] = ()
 
     @property
     def plain(self) -> bool:
@@ -151,15 +156,18 @@ def _files(roots: Mapping[str, Path], options: ScanOptions, listener: Listener) 
     for root in roots.values():
         if root.suffix.lower() == ".jsonl" and root.is_file():
             raise UsageError(f"{root} holds records, which have no docstrings; give judged queries for them")
-    with Extractor() as extractor:
-        for source, root in roots.items():
-            top = root.resolve()
-            for number, file in enumerate(scan(root, options), 1):
+    for source, root in roots.items():
+        top = root.resolve()
+        number = 0
+        with Reader("vecloom.evaluate.mining:mine_documents", {}, mined_document) as reader:
+            for file in scan(root, options):
                 if isinstance(file, Skip) or isinstance(data := read(file), Skip):
                     continue
-                document = decode(source, file, data, options, extractor)
+                found = reader.read(source, file, data)
                 inside = file.absolute.relative_to(top) if top.is_dir() else Path(file.absolute.name)
-                yield Copied(inside, None if isinstance(document, Skip) else document, source, data)
+                document, mined = (None, ()) if isinstance(found, Skip) else found
+                yield Copied(inside, document, source, data, mined)
+                number += 1
                 listener(Progress("read", number, None, "files", source))
 
 
@@ -173,12 +181,12 @@ def _chosen(files: Sequence[Copied], most: int) -> tuple[_Chosen, list[Problem]]
     be found by that copy.
     """
     draw = random.Random(SEED)
-    held = [(file.document, file.plain) for file in files if file.document is not None]
+    held = [(file.document, file) for file in files if file.document is not None]
     texts = [flattened(document.text) for document, _ in held]
     everything = b"\n".join(texts)
     waiting = []
-    for number, (document, plain) in enumerate(held):
-        if plain and (found := mine(document)):
+    for number, (document, file) in enumerate(held):
+        if file.plain and (found := [*file.mined]):
             draw.shuffle(found)
             waiting.append((number, document, found))
     draw.shuffle(waiting)

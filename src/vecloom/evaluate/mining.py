@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from inspect import cleandoc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vecloom.chunking.grammars import ParseError, grammar_name, parse
 from vecloom.chunking.markdown import heading_text, read_markdown
@@ -19,6 +19,8 @@ from vecloom.types import Document
 
 if TYPE_CHECKING:
     from tree_sitter import Node
+
+    from vecloom.pipeline.reader_process import Work
 
 _LINES = re.compile(rb"[^\r\n]+")
 
@@ -46,6 +48,26 @@ def without(source: bytes, mined: list[Mined]) -> bytes:
         start, end = one.cut
         source = source[:start] + one.filler + _LINES.sub(b"", source[start:end]) + source[end:]
     return source
+
+
+def mine_documents(_settings: Mapping[str, Any]) -> Work:
+    """The reader process's work that mines; a document that must be cut by lines gives no query."""
+
+    def work(document: Document, by_lines: str, _native: bool) -> Mapping[str, Any]:
+        found = [] if by_lines else [{**asdict(one), "filler": one.filler.decode()} for one in mine(document)]
+        return {"text": document.text, "mined": found}
+
+    return work
+
+
+def mined_document(
+    document: Document, _size: int, found: Mapping[str, Any]
+) -> tuple[Document, tuple[Mined, ...]]:
+    """A document with its text, and the queries that `mine_documents` found in it."""
+    mined = (
+        Mined(**{**one, "cut": tuple(one["cut"]), "filler": one["filler"].encode()}) for one in found["mined"]
+    )
+    return replace(document, text=found["text"]), tuple(mined)
 
 
 def mine(document: Document) -> list[Mined]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vecloom.chunking import CHUNKER_VERSION, Chunker
+from vecloom.chunking import CHUNKER_VERSION
 from vecloom.encoders.load import Pass, groups_of
 from vecloom.engine import Encoded, Engine, Window, spans, stack_vectors, take_rows
 from vecloom.errors import TimeLimitError
@@ -23,11 +23,11 @@ from vecloom.pipeline.filling import WindowSize, window_size
 from vecloom.pipeline.former import Former, hashes_of
 from vecloom.pipeline.packing import Packing
 from vecloom.pipeline.points import PASSAGE_FIELDS, passage_of
-from vecloom.pipeline.reading import Reader
+from vecloom.pipeline.reading import ChunkSettings, chunk_reader
 from vecloom.pipeline.report import IndexReport, Listener, Progress, Whole
 from vecloom.pipeline.setup import runner_for
 from vecloom.runners import Runner, Serial
-from vecloom.sources import Extractor, ScanOptions
+from vecloom.sources import ScanOptions
 from vecloom.types import Passage, Vectors
 from vecloom.version import __version__
 
@@ -44,7 +44,7 @@ class Embedding:
     writer: PackWriter
     engine: Engine
     passes: Sequence[Pass]
-    chunker: Chunker
+    chunking: ChunkSettings
     instant: tuple[str, ...]
     exclude: tuple[Path, ...]
     notice: Callable[[str], None]
@@ -84,8 +84,7 @@ class Embedding:
         if self.writer.manifest.chunker != CHUNKER_VERSION:
             self.writer.cut(0)
             self.writer.save(chunker=CHUNKER_VERSION, created_with=__version__)
-        with Extractor() as extractor:
-            reader = Reader(self.chunker, extractor, report)
+        with chunk_reader(self.chunking) as reader:
             packing = Packing(
                 self.writer, self.engine, self.instant, report, self.listener, self._in_time, reader
             )

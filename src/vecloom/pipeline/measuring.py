@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from vecloom.chunking import Chunker
 from vecloom.encoders import Lengthwise
 from vecloom.engine import Engine
-from vecloom.pipeline.reading import Reader
-from vecloom.pipeline.report import IndexReport, Listener, Progress
-from vecloom.sources import Extractor, ScanOptions, Skip, read, scan
+from vecloom.pipeline.points import points_of
+from vecloom.pipeline.reading import ChunkSettings, Input, chunk_reader
+from vecloom.pipeline.report import Listener, Progress
+from vecloom.sources import ScanOptions, Skip, read, scan
 
 #: Digits behind the point: what is told is what is used.
 _DIGITS = 2
 
 
 def average_lengths(
-    sources: Mapping[str, Path], engine: Engine, chunker: Chunker, options: ScanOptions, listener: Listener
+    sources: Mapping[str, Path],
+    engine: Engine,
+    chunking: ChunkSettings,
+    options: ScanOptions,
+    listener: Listener,
 ) -> dict[str, float]:
     """Vector name -> the mean count of words of all chunks that an index of ``sources`` would have.
 
@@ -27,22 +31,23 @@ def average_lengths(
     """
     measured = [encoder for encoder in engine.encoders if isinstance(encoder, Lengthwise)]
     words: Counter[str] = Counter()
-    report = IndexReport()
-    points = 0
-    with Extractor() as extractor:
-        reader = Reader(chunker, extractor, report)
-        for source, root in sources.items():
-            for file in scan(root, options):
-                data = file if isinstance(file, Skip) else read(file)
-                if isinstance(file, Skip) or isinstance(data, Skip):
-                    continue
-                found = reader.points(source, file, data)
-                if isinstance(found, Skip):
-                    continue
-                report.files += 1
-                listener(Progress("measure", report.files, None, "files", source))
-                points += len(found)
-                passages = [point.passage for point in found]
-                for encoder in measured:
-                    words.update(dict.fromkeys(encoder.names, encoder.text_words(passages)))
+    points = files = 0
+    with chunk_reader(chunking) as reader:
+        for _, found in reader.read_all(_files(sources, options)):
+            if isinstance(found, Skip):
+                continue
+            files += 1
+            listener(Progress("measure", files, None, "files", found.document.source))
+            passages = [point.passage for point in points_of(found.document, found.chunks)]
+            points += len(passages)
+            for encoder in measured:
+                words.update(dict.fromkeys(encoder.names, encoder.text_words(passages)))
     return {name: round(count / points, _DIGITS) for name, count in words.items() if count}
+
+
+def _files(sources: Mapping[str, Path], options: ScanOptions) -> Iterator[Input]:
+    for source, root in sources.items():
+        for file in scan(root, options):
+            data = file if isinstance(file, Skip) else read(file)
+            if not isinstance(file, Skip) and not isinstance(data, Skip):
+                yield source, file, data

@@ -14,7 +14,7 @@ from vecloom.pack.files import FolderFiles
 from vecloom.pack.reading import Pack
 from vecloom.pack.writing import PackWriter
 from vecloom.pipeline.points import NewPoint
-from vecloom.pipeline.reading import UNREADABLE, Reader, is_below
+from vecloom.pipeline.reading import UNREADABLE, Reader, ReadFile, count_points, is_below
 from vecloom.pipeline.report import IndexReport, Listener, Progress
 from vecloom.sources import File, ScanOptions, Skip, digest, read, scan
 from vecloom.types import Points
@@ -58,7 +58,7 @@ class Packing:
         report: IndexReport,
         listener: Listener,
         in_time: Callable[[], None],
-        reader: Reader,
+        reader: Reader[ReadFile],
     ) -> None:
         """``instant``: vectors that are written along. ``in_time`` raises where the time is over."""
         self._writer = writer
@@ -114,10 +114,11 @@ class Packing:
             self._report.files += 1
             self._report.unchanged += 1
             return expected
-        points = self._reader.points(source, item, data)
-        if not isinstance(points, Skip):
-            self._report.files += 1
-        return points
+        found = self._reader.read(source, item, data)
+        if isinstance(found, Skip):
+            return found
+        self._report.files += 1
+        return count_points(found, self._report)
 
     def _packed(self) -> Generator[_Packed, None, None]:
         """The documents of the pack, in order."""

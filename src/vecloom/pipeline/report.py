@@ -110,8 +110,8 @@ class IndexReport:
     ``chunks`` are those of changed files; of them ``new`` points were written, ``moved`` had only their
     payload changed, and ``deleted`` points are gone. ``encoded``: texts through the model, by vector name;
     ``reused``: vectors taken over from an equal text instead. ``sparse_seconds``: from the start until the
-    whole tree could be searched by its words (0 where no model is that quick). ``fallbacks``: files chunked
-    by lines, by reason. ``unsealed``: why no graph was built where one was due ("" where it was).
+    whole tree could be searched by its words (0 where no model is that quick). ``fallbacks``: reason -> the
+    paths of files that were chunked by lines. ``unsealed``: why no graph was built though one was due.
     """
 
     files: int = 0
@@ -131,7 +131,7 @@ class IndexReport:
     unsealed: str = ""
     encoded: Counter[str] = field(default_factory=Counter)
     cut: dict[str, Cut] = field(default_factory=dict)
-    fallbacks: Counter[str] = field(default_factory=Counter)
+    fallbacks: dict[str, list[str]] = field(default_factory=dict)
     skips: list[Skip] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
 

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vecloom.chunking import CHUNKER_VERSION, Chunker
+from vecloom.chunking import CHUNKER_VERSION
 from vecloom.encoders.load import Pass, groups_of
 from vecloom.engine import Engine
 from vecloom.pipeline.filling import Filling, window_size
 from vecloom.pipeline.home import Home, forget_load, record
 from vecloom.pipeline.manifest import Manifest
-from vecloom.pipeline.reading import Reader
+from vecloom.pipeline.reading import ChunkSettings, chunk_reader
 from vecloom.pipeline.report import IndexReport, Listener, Whole
 from vecloom.pipeline.setup import runner_for
 from vecloom.pipeline.shards import records
 from vecloom.pipeline.states import FileStates
 from vecloom.pipeline.storing import Storing
 from vecloom.runners import Serial
-from vecloom.sources import Extractor, ScanOptions
+from vecloom.sources import ScanOptions
 from vecloom.types import Filter
 from vecloom.version import __version__
 
@@ -39,7 +39,7 @@ class Run:
     home: Home
     engine: Engine
     passes: Sequence[Pass]
-    chunker: Chunker
+    chunking: ChunkSettings
     instant: tuple[str, ...]
     exclude: tuple[Path, ...]
     notice: Callable[[str], None]
@@ -58,8 +58,7 @@ class Run:
         unfinished = dict.fromkeys((*manifest.unfinished, *sources))
         record(self.home, sources=known, unfinished=tuple(unfinished))
         shard = self.home.visits(report, self.listener)
-        with closing(self._states(manifest)) as states, Extractor() as extractor:
-            reader = Reader(self.chunker, extractor, report)
+        with closing(self._states(manifest)) as states, chunk_reader(self.chunking) as reader:
             storing = Storing(shard, states, self.engine, self.instant, slow, report, self.listener, reader)
             for name, root in sources.items():
                 storing.run(name, root, ScanOptions(exclude=self.exclude))

@@ -21,8 +21,8 @@ from vecloom.runners import Runner, Serial
 from vecloom.weights import Weights, unheard
 
 if TYPE_CHECKING:
-    from vecloom.chunking import Chunker
     from vecloom.encoders.cross_encoder import PairScorer
+    from vecloom.pipeline.reading import ChunkSettings
 
 
 def passes_for(
@@ -136,14 +136,12 @@ def pinned(
     return replace(recipe, models=tuple(models))
 
 
-def chunker_for(counted_by: Sequence[str], engine: Engine, tokens: int, overlap: int) -> Chunker:
-    """A chunker that counts as the models of these vectors do, or words where there are none."""
-    from vecloom.chunking import Chunker
-    from vecloom.encoders.counters import MaxCounter, WordCounter
+def chunking_for(counted_by: Sequence[str], engine: Engine, tokens: int, overlap: int) -> ChunkSettings:
+    """Chunks counted as the models of these vectors do, or in words where there are none."""
+    from vecloom.pipeline.reading import ChunkSettings
 
-    counters = [encoder.counter for encoder in engine.encoders if set(counted_by) & set(encoder.names)]
-    counters = counters or [WordCounter()]
-    return Chunker(counters[0] if len(counters) == 1 else MaxCounter(counters), tokens, overlap)
+    counters = [encoder.counting for encoder in engine.encoders if set(counted_by) & set(encoder.names)]
+    return ChunkSettings(tuple(counters), tokens, overlap)
 
 
 def instant_names(specs: Sequence[ModelSpec]) -> tuple[str, ...]:

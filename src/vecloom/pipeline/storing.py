@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from vecloom.engine import Engine, take_rows
 from vecloom.pipeline.home import Visits
 from vecloom.pipeline.points import OPERATION_POINTS, NewPoint, passage_hash
-from vecloom.pipeline.reading import UNREADABLE, Reader, is_below
+from vecloom.pipeline.reading import UNREADABLE, Input, Reader, ReadFile, count_points, is_below
 from vecloom.pipeline.report import IndexReport, Listener, Progress
 from vecloom.pipeline.reuse import vectors_of_equal_texts
 from vecloom.pipeline.states import FileStates
@@ -50,7 +50,7 @@ class Storing:
         slow: Sequence[str],
         report: IndexReport,
         listener: Listener,
-        reader: Reader,
+        reader: Reader[ReadFile],
     ) -> None:
         """``instant``: vector names encoded here; ``slow``: names that are filled in later."""
         self._shard = shard
@@ -71,22 +71,16 @@ class Storing:
         seen: set[str] = set()
         kept: list[str] = []
         window = _Window()
-        for item in scan(root, options):
-            if isinstance(item, Skip):
-                self._skip(item, kept)
-                continue
-            self._listener(Progress("read", self._report.files, None, "files", source))
-            found = self._look_at(source, item, known.get(item.path))
+        for file, found in self._reader.read_all(
+            self._changed_files(source, root, options, known, seen, kept)
+        ):
             if isinstance(found, Skip):
                 self._skip(found, kept)
                 continue
-            seen.add(item.path)
+            seen.add(file.path)
             self._report.files += 1
-            if found is None:
-                self._report.unchanged += 1
-                continue
-            hashed, points = found
-            window.files.append((item.path, hashed, len(points)))
+            points = count_points(found, self._report)
+            window.files.append((file.path, _mark(file, found.document.hash), len(points)))
             window.points += points
             window.bytes += sum(point.size for point in points)
             if window.full:
@@ -102,19 +96,30 @@ class Storing:
         if skip.reason in UNREADABLE:
             kept.append(skip.path)
 
-    def _look_at(
-        self, source: str, file: File, known: str | None
-    ) -> tuple[str, list[NewPoint]] | Skip | None:
-        """The hash and points of a file, why it is skipped, or None where its bytes are the ones stored."""
-        data = read(file)
-        if isinstance(data, Skip):
-            return data
-        # What a "!" rule keeps is taken though it looks generated; without the rule it is looked at again.
-        found = f"{'!' if file.wanted else ''}{digest(data)}"
-        if found == known:
-            return None
-        points = self._reader.points(source, file, data)
-        return points if isinstance(points, Skip) else (found, points)
+    def _changed_files(
+        self,
+        source: str,
+        root: Path,
+        options: ScanOptions,
+        known: Mapping[str, str],
+        seen: set[str],
+        kept: list[str],
+    ) -> Iterator[Input]:
+        """Files below ``root`` whose bytes are not the ones stored; the others go to ``seen`` or ``kept``."""
+        for item in scan(root, options):
+            if isinstance(item, Skip):
+                self._skip(item, kept)
+                continue
+            self._listener(Progress("read", self._report.files, None, "files", source))
+            data = read(item)
+            if isinstance(data, Skip):
+                self._skip(data, kept)
+            elif _mark(item, digest(data)) == known.get(item.path):
+                seen.add(item.path)
+                self._report.files += 1
+                self._report.unchanged += 1
+            else:
+                yield source, item, data
 
     def _store(self, source: str, window: _Window, known: Mapping[str, str]) -> None:
         """Write a window: new points in, changed payloads set, points of former content out."""
@@ -156,6 +161,11 @@ class Storing:
                 store.delete(where=where)
             self._states.commit(source, (), gone=batch)
         self._report.gone += len(paths)
+
+
+def _mark(file: File, digest: str) -> str:
+    """What is recorded of a file: what a "!" rule keeps is read again once the rule is gone."""
+    return f"{'!' if file.wanted else ''}{digest}"
 
 
 def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:

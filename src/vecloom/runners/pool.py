@@ -7,21 +7,21 @@ its windows again.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import queue
 import signal
+import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
-from typing import Generic, TypeVar
+from multiprocessing.connection import Connection, Pipe, wait
+from typing import Any, Generic, TypeVar
 
 from vecloom.errors import EncodingError, VecloomError
-from vecloom.processes import die_with, how_it_ended
+from vecloom.processes import child_environment, die_with, how_it_ended, python_command
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -39,7 +39,7 @@ _PATIENCE = 2.0
 @dataclass(eq=False)
 class _Worker(Generic[T]):
     device: str
-    process: BaseProcess
+    process: subprocess.Popen[bytes]
     pipe: Connection
     windows: deque[tuple[Hashable, T]] = field(default_factory=deque)
     deaths: int = 0
@@ -57,7 +57,6 @@ class Pool(Generic[T, R]):
         """``make`` makes the stage for a device; it and all windows and results are pickled."""
         self._make = make
         self._notice = notice
-        self._context = multiprocessing.get_context("spawn")
         self._workers = [self._start(device) for device in devices]
 
     @property
@@ -95,22 +94,28 @@ class Pool(Generic[T, R]):
         for worker in self._workers:
             worker.pipe.close()
         for worker in self._workers:
-            worker.process.join(0 if worker.windows else _PATIENCE)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
+            with suppress(subprocess.TimeoutExpired):
+                worker.process.wait(0 if worker.windows else _PATIENCE)
+            worker.process.kill()
+            worker.process.wait()
         self._workers = []
 
     def _start(self, device: str, deaths: int = 0) -> _Worker[T]:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(
-            target=_work,
-            args=(theirs, self._make, device, os.getpid()),
-            name=f"vecloom-{device}",
-            daemon=True,
-        )
-        process.start()
+        # Not by multiprocessing: its children import from the working folder and run the user's script.
+        ours, theirs = Pipe()
+        place = theirs.fileno()
+        options: dict[str, Any] = {"pass_fds": [place]}
+        if sys.platform == "win32":
+            os.set_handle_inheritable(place, True)
+            options = {"close_fds": False}
+        command = python_command("vecloom.runners.pool", str(place), str(os.getpid()))
+        try:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=child_environment(), **options)
+        except OSError as error:
+            raise EncodingError(f"no worker can be started for {device} ({error}); run again") from error
         theirs.close()
+        with suppress(OSError):  # it is dead: `result` will find that
+            ours.send((self._make, device))
         return _Worker(device, process, ours, deaths=deaths)
 
     def _give(self, worker: _Worker[T], window: tuple[Hashable, T]) -> None:
@@ -122,10 +127,10 @@ class Pool(Generic[T, R]):
 
     def _replace(self, dead: _Worker[T]) -> None:
         """Say that a worker died, and let another one take its place and its windows."""
-        dead.process.join()
+        dead.process.wait()
         dead.pipe.close()
         deaths = dead.deaths + 1
-        how = f"the worker on {dead.device} died ({how_it_ended(dead.process.exitcode)})"
+        how = f"the worker on {dead.device} died ({how_it_ended(dead.process.returncode)})"
         self._workers.remove(dead)
         if deaths < _DEATHS:
             self._workers.append(self._start(dead.device, deaths))
@@ -141,10 +146,27 @@ class Pool(Generic[T, R]):
             self._give(min(self._workers, key=lambda worker: len(worker.windows)), window)
 
 
-def _work(pipe: Connection, make: Callable[[str], Callable[[T], R]], device: str, parent: int) -> None:
-    """What a worker does: windows from the pipe, results back, until the other end is closed."""
+def main(arguments: Sequence[str]) -> int:
+    """Work for the pool of the process ``arguments[1]``, over the connection ``arguments[0]``."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it closes the pipe
+    place, parent = map(int, arguments)
     die_with(parent)
+    if sys.platform == "win32":
+        from multiprocessing.connection import PipeConnection
+
+        pipe = PipeConnection(place)
+    else:
+        pipe = Connection(place)
+    try:
+        make, device = pipe.recv()
+    except (EOFError, OSError):  # the parent has closed it
+        return 0
+    _work(pipe, make, device)
+    return 0
+
+
+def _work(pipe: Connection, make: Callable[[str], Callable[[T], R]], device: str) -> None:
+    """What a worker does: windows from the pipe, results back, until the other end is closed."""
     windows: queue.SimpleQueue[tuple[Hashable, T] | None] = queue.SimpleQueue()
     made: list[Callable[[T], R]] = []
     threading.Thread(target=_read, args=(pipe, made, windows), name="vecloom-ahead", daemon=True).start()
@@ -188,3 +210,7 @@ def _read(
         return
     finally:
         windows.put(None)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

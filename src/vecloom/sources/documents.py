@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from vecloom.sources.entries import File, ScanOptions, Skip
-from vecloom.sources.extraction import UnreadableError, document_suffix
-from vecloom.sources.extractor import Extractor
+from vecloom.sources.extraction import Limits, UnreadableError, document_suffix, extract
 from vecloom.sources.languages import language_of
 from vecloom.sources.notebooks import BrokenNotebookError, parse_notebook
 from vecloom.sources.parts import Piece, tile
@@ -16,6 +15,7 @@ from vecloom.sources.unwanted import armoured, generated_mark
 from vecloom.types import Document
 
 _DEFAULT = ScanOptions()
+_LIMITS = Limits()
 
 
 def digest(data: bytes) -> str:
@@ -28,15 +28,15 @@ def decode(
     file: File,
     data: bytes,
     options: ScanOptions = _DEFAULT,
-    extractor: Extractor | None = None,
+    limits: Limits = _LIMITS,
 ) -> Document | Skip:
     """The document in ``data``, the bytes of ``file``, or why it is not indexed.
 
     `Document.encoding` tells what was not plain UTF-8, so that it can be counted; `lost_parts` what could
-    not be read. PDF and docx are read by ``extractor``, or by one for this file alone.
+    not be read. Runs in the reader process (`vecloom.pipeline.reading`): the bytes may be hostile.
 
     Raises:
-        VecloomError: no process can be started to read a PDF or docx.
+        MemoryError: a PDF or docx takes more than there is.
     """
     if file.offset is not None:
         return _record(source, file, data)
@@ -44,10 +44,7 @@ def decode(
     if name.lower().endswith(".ipynb"):
         return _notebook(source, file, data)
     if suffix := document_suffix(name):
-        if extractor is not None:
-            return _extracted(source, file, data, suffix, extractor)
-        with Extractor() as extractor:
-            return _extracted(source, file, data, suffix, extractor)
+        return _extracted(source, file, data, suffix, limits)
     found = armoured(name, data)
     if found and not (options.secrets if found[0] == "secret" else generated):
         return Skip(file.path, *found)
@@ -83,10 +80,10 @@ def _notebook(source: str, file: File, data: bytes) -> Document | Skip:
     )
 
 
-def _extracted(source: str, file: File, data: bytes, suffix: str, extractor: Extractor) -> Document | Skip:
+def _extracted(source: str, file: File, data: bytes, suffix: str, limits: Limits) -> Document | Skip:
     """A PDF, whose parts are its pages, or a docx, which is Markdown with headings of its own."""
     try:
-        found = extractor.extract(suffix, data)
+        found = extract(suffix, data, limits)
     except UnreadableError as error:
         return Skip(file.path, error.reason, str(error))
     language = "text" if suffix == ".pdf" else "markdown"

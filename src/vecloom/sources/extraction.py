@@ -1,4 +1,8 @@
-"""What the readers of PDF and docx share with who asks them: names, limits, results, refusals."""
+"""Text out of PDF and docx files: limits, results, refusals.
+
+Parsers of such files hang, take all memory and crash on files that are made for it, so this runs in the
+reader process (`vecloom.pipeline.reading`), which has limits and is replaced when it dies.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +19,16 @@ _MODULES = {".pdf": "pypdf", ".docx": "docx"}
 MISSING_EXTRA = str(MissingExtraError("reading PDF and docx", "documents"))
 
 
-#: The exit code of a reader that ran out of memory.
-NO_MEMORY = 12
-
-
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What reading one document may take.
+    """What reading one file may take.
 
     ``seconds``, and ``seconds_per_mib`` more for each MiB of the file. ``memory``: bytes of address space
-    that the reading process may have (held to on Linux). ``unpacked``: bytes that a docx may unpack to.
-    ``text``: characters that may come out.
+    that the reader process may take beside its libraries (enforced on Linux). ``unpacked``: bytes that a docx
+    may unpack to. ``text``: characters that may come out of a PDF or docx.
     """
 
-    seconds: float = 30.0
+    seconds: float = 20.0
     seconds_per_mib: float = 10.0
     memory: int = 1 << 30
     unpacked: int = 1 << 28
@@ -64,6 +64,26 @@ def document_suffix(name: str) -> str:
     return next((suffix for suffix in _MODULES if low.endswith(suffix)), "")
 
 
+def extract(suffix: str, data: bytes, limits: Limits) -> Extracted:
+    """The text of ``data``, a file of the format that ``suffix`` (".pdf", ".docx") names.
+
+    Raises:
+        UnreadableError: the file gives no text, or its parser is not installed.
+        MemoryError: there is no memory for it.
+    """
+    from vecloom.sources.pdf import read_pdf
+    from vecloom.sources.word import read_docx
+
+    try:
+        return read_pdf(data, limits) if suffix == ".pdf" else read_docx(data, limits)
+    except (UnreadableError, MemoryError):
+        raise
+    except ImportError as error:
+        raise UnreadableError("missing extra", MISSING_EXTRA) from error
+    except Exception as error:  # a parser of damaged files raises anything
+        raise UnreadableError("broken document", one_line(error)) from error
+
+
 def installed(suffix: str) -> bool:
     """Whether documents of this suffix can be read here."""
     return find_spec(_MODULES[suffix]) is not None
@@ -74,6 +94,6 @@ def too_much_text(limits: Limits) -> UnreadableError:
     return UnreadableError("too large", f"holds more than {limits.text:,} characters of text")
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """What a parser's error says, in one short line."""
     return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,4 +1,4 @@
-"""PDF files to pages of text, by pypdf. Runs in `vecloom.sources.parsing` only."""
+"""PDF files to pages of text, by pypdf; see `vecloom.sources.extraction`."""
 
 from __future__ import annotations
 

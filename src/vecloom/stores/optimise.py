@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from vecloom.errors import StoreError, VecloomError
-from vecloom.processes import die_with
+from vecloom.processes import child_environment, die_with, python_command
 from vecloom.stores.access import ShardAccess
 from vecloom.stores.copying import FolderCopy, make_durable
 from vecloom.stores.room import allocated, require_room
@@ -65,9 +65,9 @@ def optimise(access: ShardAccess, shard: Path, target: Path, switch: Callable[[]
 def _seal_apart(path: Path, schema: Schema, points: int) -> None:
     """Seal the shard at ``path`` in a process that does not outlive this one."""
     said = json.dumps({"path": str(path), "parent": os.getpid(), "schema": asdict(schema)})
-    # -P: the working folder may be anybody's tree, and is no place to import from.
-    command = [sys.executable, "-P", "-m", "vecloom.stores.optimise", said]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+    command = python_command("vecloom.stores.optimise", said)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=child_environment()) as child:
         try:
             out, err = child.communicate()
         except BaseException:

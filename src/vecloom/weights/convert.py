@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from vecloom.errors import MissingExtraError, WeightsError
+from vecloom.processes import child_environment, python_command
 
 
 def to_safetensors(source: Path, target: Path) -> None:
@@ -35,16 +36,10 @@ def to_safetensors(source: Path, target: Path) -> None:
         return
     if find_spec("torch") is None:
         raise MissingExtraError(f"converting {source.name}", "torch")
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "vecloom.weights.convert",
-        str(source),
-        str(target),
-        str(os.getpid()),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    command = python_command("vecloom.weights.convert", str(source), str(target), str(os.getpid()))
+    done = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", check=False, env=child_environment()
+    )
     if done.returncode:
         said = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
         raise WeightsError(f"{source.name} cannot be converted: {said[:300]}")

