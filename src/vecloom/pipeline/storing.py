@@ -106,11 +106,13 @@ class Storing:
         kept: list[str],
     ) -> Iterator[Input]:
         """Files below ``root`` whose bytes are not the ones stored; the others go to ``seen`` or ``kept``."""
+        done = self._report.files
         for item in scan(root, options):
             if isinstance(item, Skip):
                 self._skip(item, kept)
                 continue
-            self._listener(Progress("read", self._report.files, None, "files", source))
+            self._listener(Progress("read", done, None, "files", source))
+            done += 1
             data = read(item)
             if isinstance(data, Skip):
                 self._skip(data, kept)
