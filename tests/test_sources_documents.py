@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 from chunk_checks import chunk_and_check
 from commands import Commands
 from made_documents import add_notes, element, encrypted, lines, pdf, repacked, slow_pdf, word
+from reader_works import whole_reader
 from vecloom.encoders.counters import WordCounter
 from vecloom.pipeline.reading import Reader
 from vecloom.sources import File, Skip, extraction, lost_parts, scan
 from vecloom.sources.extraction import Limits, UnreadableError
 from vecloom.sources.text import extracted
 from vecloom.types import Document
-from whole_documents import whole_reader
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="held to on Linux")

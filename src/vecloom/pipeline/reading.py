@@ -39,6 +39,9 @@ _TRIES = 2
 #: Files, and bytes of files, that the process is given ahead, so that it never waits while this one stores.
 _AHEAD_FILES, _AHEAD_BYTES = 1024, 8 << 20
 
+#: Seconds that a process whose answers have ended has for its own end, so that its exit code tells why.
+_PATIENCE = 2.0
+
 _LIMITS = Limits()
 
 
@@ -127,8 +130,10 @@ class _Process:
         """The next line of the process; empty or cut short where it has ended."""
         return self._answers.get()
 
-    def end(self) -> int:
-        """Kill the process if it has not ended; returns its exit code."""
+    def end(self, patience: float = 0.0) -> int:
+        """Kill the process if it has not ended within ``patience`` seconds; returns its exit code."""
+        with suppress(subprocess.TimeoutExpired):
+            self.child.wait(patience)
         self.child.kill()
         code = self.child.wait()
         self._questions.put(None)
@@ -225,7 +230,7 @@ class Reader(Generic[T]):
             if line.endswith(b"\n"):
                 waiting.popleft()
                 return task.file, self._result(task, json.loads(line))
-            skip = self._after_death(task, self._end())
+            skip = self._after_death(task, self._end(_PATIENCE))
             if skip is not None:
                 waiting.popleft()
                 return task.file, skip
@@ -274,13 +279,13 @@ class Reader(Generic[T]):
                 process.end()
                 raise WeightsError(refusal)
             return process
-        how = how_it_ended(process.end())
+        how = how_it_ended(process.end(_PATIENCE))
         raise VecloomError(f"the process that reads files ended at its start ({how}); run vecloom doctor")
 
-    def _end(self) -> int:
+    def _end(self, patience: float = 0.0) -> int:
         """End the process if it has not ended, and return its exit code."""
         process, self._process = self._process, None
-        return process.end() if process else 0
+        return process.end(patience) if process else 0
 
     def close(self) -> None:
         """End the process. The next file starts another one."""
