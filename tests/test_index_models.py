@@ -308,8 +308,8 @@ def test_a_backend_that_is_not_installed_is_told_before_anything_is_made(
 ) -> None:
     monkeypatch.setattr(backends, "find_spec", lambda module: None)
     for model, how, said in (
-        ("nomic-coderank", ON_CPU, r'nomic-coderank needs .*pip install "vecloom\[torch\]"'),
-        ("minilm", How(backend="openvino"), r'qdrant-minilm-onnx needs .*pip install "vecloom\[openvino\]"'),
+        ("nomic-coderank", ON_CPU, "nomic-coderank needs .*pip install .*torch>="),
+        ("minilm", How(backend="openvino"), "qdrant-minilm-onnx needs .*pip install .*openvino>="),
     ):
         with pytest.raises(MissingExtraError, match=said):
             Index.create(tmp_path / "index", [model], how=how, config=seed_config)

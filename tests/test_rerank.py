@@ -246,7 +246,7 @@ def test_what_is_wrong_is_said_before_anything_is_searched(
 
 def test_a_reranker_on_pytorch_needs_the_extra(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "find_spec", lambda module: None)
-    with pytest.raises(MissingExtraError, match=r'ours needs .*pip install "vecloom\[torch\]"'):
+    with pytest.raises(MissingExtraError, match=r"ours needs .*pip install .*torch>="):
         index.search(QUERY, rerank="ours")
     assert index.search(QUERY, rerank="ours-onnx")[0].reranked is not None
 
@@ -336,7 +336,7 @@ def test_no_torch_is_needed_for_an_onnx_file(index: Index, environ: dict[str, st
     assert all("reranked" in json.loads(line) for line in done.stdout.splitlines())
     refused = search("ours")
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert refused.stderr == ('vecloom: ours needs an optional dependency: pip install "vecloom[torch]"\n')
+    assert refused.stderr == f"vecloom: {MissingExtraError('ours', 'torch')}\n"
 
 
 def test_a_server_gives_the_same(index: Index, tree: Path, config: Config, standin: Standin) -> None:

@@ -142,7 +142,7 @@ def test_workers_that_die_again_and_again_end_the_run(tmp_path: Path) -> None:
 def test_errors_of_a_stage_come_back_whole() -> None:
     with closing(Pool(refusing, ["gpu"], unheard)) as pool:
         pool.submit(1, 1)
-        with pytest.raises(MissingExtraError, match=r'pip install "vecloom\[torch\]"'):
+        with pytest.raises(MissingExtraError, match=r"pip install .*torch>="):
             pool.result()
         pool.submit(2, 2)
         with pytest.raises(EncodingError, match="window 2 on gpu"):

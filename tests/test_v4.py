@@ -26,6 +26,7 @@ from vecloom.compat.v4 import (
     main,
 )
 from vecloom.errors import StoreError, StoreFullError, UsageError
+from vecloom.installation import describe_extra
 from vecloom.standalone import TextEncoder
 
 #: Of the seed, but for the folder of the chunks and what it does not import.
@@ -332,7 +333,7 @@ def test_without_faiss_the_index_is_left_out_with_the_command_that_adds_it(
     embedder = embedded(chunks)
     monkeypatch.setattr(export, "find_spec", lambda module: None)
     assert "faiss" not in embedder.export_for_local_qdrant()
-    assert "no FAISS index is written: " in caplog.text and 'pip install "vecloom[faiss]"' in caplog.text
+    assert "no FAISS index is written: " in caplog.text and describe_extra("faiss") in caplog.text
 
 
 def test_a_file_is_whole_or_not_there(chunks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

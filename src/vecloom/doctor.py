@@ -15,6 +15,7 @@ from pathlib import Path
 
 from vecloom.config import Config, load_config
 from vecloom.errors import VecloomError, WeightsError
+from vecloom.installation import describe_extra, is_installed, list_extras, read_requirements
 from vecloom.registry import DEFAULT_MODELS
 from vecloom.version import __version__
 
@@ -38,7 +39,6 @@ _OPTIONAL = (
     "qdrant-client",
     "faiss-cpu",
 )
-_EXTRAS = ("torch", "openvino", "documents", "pack", "server", "faiss")
 
 #: An index of some ten thousand chunks and the weights fit into this.
 _ROOM_BYTES = 1 << 30
@@ -60,10 +60,11 @@ def examine(config: Config | None = None) -> list[Finding]:
     except VecloomError as error:
         return [Finding("config", False, str(error))]
     findings = [
-        Finding("vecloom", True, f"{__version__}, Python {platform.python_version()}, {platform.platform()}"),
+        Finding("vecloom", True, _describe_installation()),
         _attempt("packages", lambda: ", ".join(_versions())),
         Finding("processor", True, _processor()),
         _attempt("extras", _extras),
+        *_missing_extras(),
         Finding("config", True, f"{config.file}{'' if config.file.is_file() else ' (none, defaults)'}"),
     ]
     findings += [
@@ -80,6 +81,11 @@ def _attempt(check: str, act: Callable[[], str]) -> Finding:
         return Finding(check, True, act())
     except (VecloomError, ImportError, OSError) as error:
         return Finding(check, False, str(error))
+
+
+def _describe_installation() -> str:
+    where = Path(__file__).parent
+    return f"{__version__} in {where}, Python {platform.python_version()}, {platform.platform()}"
 
 
 def _versions() -> Iterator[str]:
@@ -100,7 +106,14 @@ def _extras() -> str:
     for package in _OPTIONAL:
         with suppress(importlib.metadata.PackageNotFoundError):
             found.append(f"{package} {importlib.metadata.version(package)}")
-    return ", ".join(found) or f'none; pip install "vecloom[NAME]" adds {", ".join(_EXTRAS)}'
+    return ", ".join(found) or "none"
+
+
+def _missing_extras() -> Iterator[Finding]:
+    """The extras that lack a package, each with the command that adds it."""
+    for extra in list_extras():
+        if not all(map(is_installed, read_requirements(extra))):
+            yield Finding(f"extra {extra}", True, f"not installed; add it: {describe_extra(extra)}")
 
 
 def _processor() -> str:

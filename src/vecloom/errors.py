@@ -100,10 +100,12 @@ class IndexFormatError(VecloomError):
 
 
 class MissingExtraError(VecloomError):
-    """An optional dependency is not installed; the message holds the pip command that adds it."""
+    """An optional dependency is not installed; the message holds the command that adds it."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f'{what} needs an optional dependency: pip install "vecloom[{extra}]"')
+        from vecloom.installation import describe_extra
+
+        super().__init__(f"{what} needs an optional dependency: {describe_extra(extra)}")
         self.what = what
         self.extra = extra
 

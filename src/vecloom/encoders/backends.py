@@ -178,7 +178,10 @@ def onnx_devices_of(asked: str) -> tuple[str, ...]:
     import onnxruntime
 
     if any(map(_is_cuda, named)) and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        raise DeviceError("onnxruntime here has no CUDA; pip install onnxruntime-gpu, or take --device cpu")
+        from vecloom.installation import format_install_command
+
+        command = format_install_command(["onnxruntime-gpu"])
+        raise DeviceError(f"onnxruntime here has no CUDA; {command}, or take --device cpu")
     return named
 
 

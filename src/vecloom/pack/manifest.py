@@ -108,9 +108,11 @@ def load_pack_manifest(files: Files) -> PackManifest:
         said = json.loads(data)
         found = said.pop("format")
         if found > FORMAT:
+            from vecloom.installation import describe_upgrade
+
             raise PackError(
-                f"{place} was written by a newer vecloom (format {found}, this one reads {FORMAT}); upgrade: "
-                f"pip install -U vecloom"
+                f"{place} was written by a newer vecloom (format {found}, this one reads {FORMAT}); "
+                f"{describe_upgrade()}"
             )
         manifest = TypeAdapter(PackManifest).validate_python(said)
     except ValidationError as error:

@@ -90,9 +90,11 @@ def manifest_of(said: Any, place: object) -> Manifest:
         said = dict(said)
         found = said.pop("format")
         if found > FORMAT:
+            from vecloom.installation import describe_upgrade
+
             raise IndexFormatError(
                 f"{place} was written by a newer vecloom (format {found}, this one reads {FORMAT}); "
-                f'upgrade with pip install -U vecloom, or make it anew with "vecloom index --rebuild"'
+                f'{describe_upgrade()}, or make it anew with "vecloom index --rebuild"'
             )
         models = tuple(ModelRecord(**model) for model in said.pop("models"))
         said |= {name: tuple(said[name]) for name in ("counted_by", "incomplete", "unfinished")}

@@ -7,6 +7,7 @@ reader process (`vecloom.pipeline.reading`), which has limits and is replaced wh
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 
 from vecloom.errors import MissingExtraError
@@ -14,9 +15,6 @@ from vecloom.sources.entries import Reason
 
 #: How the name of a document ends -> the module that reads it.
 _MODULES = {".pdf": "pypdf", ".docx": "docx"}
-
-#: What a skipped document says where its module is not installed.
-MISSING_EXTRA = str(MissingExtraError("reading PDF and docx", "documents"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +62,12 @@ def document_suffix(name: str) -> str:
     return next((suffix for suffix in _MODULES if low.endswith(suffix)), "")
 
 
+@cache
+def describe_missing_extra() -> str:
+    """What a skipped document says if its module is not installed."""
+    return str(MissingExtraError("reading PDF and docx", "documents"))
+
+
 def extract(suffix: str, data: bytes, limits: Limits) -> Extracted:
     """The text of ``data``, a file of the format that ``suffix`` (".pdf", ".docx") names.
 
@@ -79,7 +83,7 @@ def extract(suffix: str, data: bytes, limits: Limits) -> Extracted:
     except (UnreadableError, MemoryError):
         raise
     except ImportError as error:
-        raise UnreadableError("missing extra", MISSING_EXTRA) from error
+        raise UnreadableError("missing extra", describe_missing_extra()) from error
     except Exception as error:  # a parser of damaged files raises anything
         raise UnreadableError("broken document", one_line(error)) from error
 

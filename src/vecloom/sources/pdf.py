@@ -5,10 +5,10 @@ from __future__ import annotations
 from io import BytesIO
 
 from vecloom.sources.extraction import (
-    MISSING_EXTRA,
     Extracted,
     Limits,
     UnreadableError,
+    describe_missing_extra,
     one_line,
     too_much_text,
 )
@@ -31,7 +31,7 @@ def read_pdf(data: bytes, limits: Limits) -> Extracted:
         reader = PdfReader(BytesIO(data))
         locked = reader.is_encrypted and reader.decrypt("") == PasswordType.NOT_DECRYPTED
     except DependencyError as error:  # AES takes a package more
-        raise UnreadableError("missing extra", MISSING_EXTRA) from error
+        raise UnreadableError("missing extra", describe_missing_extra()) from error
     if locked:
         raise UnreadableError("encrypted", "it needs a password")
     sections: list[tuple[str, str]] = []

@@ -11,7 +11,7 @@ from pathlib import Path
 from vecloom.errors import UsageError
 from vecloom.paths import escape_name
 from vecloom.sources.entries import File, ScanOptions, Skip
-from vecloom.sources.extraction import MISSING_EXTRA, document_suffix, installed
+from vecloom.sources.extraction import describe_missing_extra, document_suffix, installed
 from vecloom.sources.files import read_regular, skip_for, too_large, unreadable_root
 from vecloom.sources.gitignore import byte_text
 from vecloom.sources.languages import language_of_name
@@ -162,7 +162,7 @@ def _walk(root: Path, options: ScanOptions) -> Iterator[File | Skip]:
 def _file(real: Path, path: str, info: os.stat_result, options: ScanOptions, wanted: bool) -> File | Skip:
     suffix = document_suffix(real.name)
     if suffix and not installed(suffix):
-        return Skip(path, "missing extra", MISSING_EXTRA)
+        return Skip(path, "missing extra", describe_missing_extra())
     limit = options.max_document_bytes if suffix else _limit(real.name, options)
     if info.st_size > limit:
         return too_large(path, info.st_size, limit)
