@@ -72,7 +72,14 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["index", "--help"], ["search", "--help"], ["models", "--help"], ["eval", "--help"]],
+    [
+        ["--version"],
+        ["--help"],
+        ["index", "--help"],
+        ["search", "--help"],
+        ["models", "--help"],
+        ["eval", "--help"],
+    ],
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     loaded = loaded_after(f"from vecloom.cli import run; assert run({arguments!r}) == 0")

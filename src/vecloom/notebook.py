@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import lzma
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vecloom.version import __version__
+from vecloom.errors import UsageError, VecloomError
+from vecloom.installation import read_requirements
+from vecloom.repack import repack_wheel
 
 #: The six vectors of the seed.
 SEED_MODELS = (
@@ -37,7 +43,7 @@ Chunks and encodes a dataset on every GPU of this session, and leaves one file t
 _SETTINGS = """\
 from pathlib import Path
 
-MODELS = "{models}"
+MODELS = {models}
 MINUTES = {minutes}  # then the run stops, and a further session goes on
 
 KAGGLE = Path("/kaggle/input").is_dir()
@@ -57,15 +63,33 @@ if not DATA:
     raise SystemExit(f"there is no dataset in {INPUT}: attach or upload one, or set DATA above")
 """
 
+_WHEEL = """\
+# vecloom itself: a wheel, packed by the command that wrote this notebook.
+import base64
+import hashlib
+import lzma
+from tempfile import mkdtemp
+
+WHEEL = {wheel}
+SHA256 = {sha256}
+PACKED = '''
+{packed}
+'''
+data = lzma.decompress(base64.b64decode(PACKED))
+if hashlib.sha256(data).hexdigest() != SHA256:
+    raise SystemExit("the wheel in this notebook is damaged: write the notebook again")
+SPEC = str(Path(mkdtemp()) / WHEEL)
+Path(SPEC).write_bytes(data)
+"""
+
 _INSTALL = """\
 import subprocess
 import sys
 
-# A wheel in an attached dataset serves where this session has no internet.
-WHEELS = sorted(INPUT.rglob("vecloom-*.whl"))
-SPEC = f"{WHEELS[-1]}[pack,torch]" if WHEELS else "vecloom[pack,torch]=={version}"
-subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", SPEC], check=True)
-subprocess.run([sys.executable, "-m", "vecloom", "doctor"], check=False)
+{spec}WITH = {requirements}
+# -P: no module of the dataset is taken for one of these programs.
+subprocess.run([sys.executable, "-P", "-m", "pip", "install", "--quiet", SPEC, *WITH], check=True)
+subprocess.run([sys.executable, "-P", "-m", "vecloom", "doctor"], check=False)
 """
 
 _EMBED = """\
@@ -80,7 +104,7 @@ if FORMER and not PACK.exists():
             archive.extractall(PACK)
     else:
         shutil.copytree(FORMER[0].parent, PACK)
-COMMAND = [sys.executable, "-m", "vecloom", "embed", *map(str, DATA), "--out", str(PACK)]
+COMMAND = [sys.executable, "-P", "-m", "vecloom", "embed", *map(str, DATA), "--out", str(PACK)]
 COMMAND += ["--models", MODELS, "--minutes", str(MINUTES)]
 FINISHED = subprocess.run(COMMAND, check=False).returncode == 0
 """
@@ -101,11 +125,31 @@ else:
 """
 
 
-def notebook(models: str, minutes: float = DEFAULT_MINUTES) -> dict[str, Any]:
-    """The notebook, in format 4.5. ``models``: as ``--models`` takes them."""
-    settings = _SETTINGS.replace("{models}", models).replace("{minutes}", f"{minutes:g}")
-    install = _INSTALL.replace("{version}", __version__)
-    cells = {"about": _ABOUT, "settings": settings, "install": install, "embed": _EMBED, "archive": _ARCHIVE}
+#: How Jupyter and Kaggle are told to hide the source of a cell.
+_FOLDED = {"jupyter": {"source_hidden": True}, "_kg_hide-input": True}
+
+
+def notebook(models: str, minutes: float = DEFAULT_MINUTES, install: str | None = None) -> dict[str, Any]:
+    """The notebook, in format 4.5.
+
+    ``models``: as ``--models`` takes them. ``install``: the pip requirement that brings vecloom; by default a
+    wheel of this vecloom travels in the notebook.
+
+    Raises:
+        UsageError: ``install`` is no requirement.
+        VecloomError: vecloom runs without being installed.
+    """
+    cells = {"about": _ABOUT, "settings": _fill(_SETTINGS, models=repr(models), minutes=f"{minutes:g}")}
+    if install is None:
+        cells["wheel"] = _write_wheel_cell()
+    requirements = [name for extra in ("pack", "torch") for name in read_requirements(extra)]
+    if not requirements:
+        raise VecloomError(
+            f"vecloom runs from {Path(__file__).parent} without being installed; install it first"
+        )
+    spec = "" if install is None else f"SPEC = {_check_requirement(install)!r}\n"
+    cells["install"] = _fill(_INSTALL, spec=spec, requirements=repr(requirements))
+    cells |= {"embed": _EMBED, "archive": _ARCHIVE}
     return {
         "cells": [_cell(name, source) for name, source in cells.items()],
         "metadata": {
@@ -117,14 +161,35 @@ def notebook(models: str, minutes: float = DEFAULT_MINUTES) -> dict[str, Any]:
     }
 
 
+def _fill(template: str, **values: str) -> str:
+    """Put values into a cell; a value is never searched for further places."""
+    return re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), template)
+
+
+def _write_wheel_cell() -> str:
+    wheel, data = repack_wheel()
+    packed = base64.encodebytes(lzma.compress(data, preset=9)).decode().strip()
+    return _fill(_WHEEL, wheel=repr(wheel), sha256=repr(hashlib.sha256(data).hexdigest()), packed=packed)
+
+
+def _check_requirement(text: str) -> str:
+    """The text, which pip is to take as a requirement and not as an option of its own."""
+    if not text.strip() or text.lstrip().startswith("-") or not text.isprintable():
+        raise UsageError(f"--install takes one pip requirement, such as git+https://..., not {text!r}")
+    return text.strip()
+
+
 def _cell(name: str, source: str) -> Mapping[str, Any]:
     lines = source.strip("\n").splitlines(keepends=True)
     if name == "about":
         return {"cell_type": "markdown", "id": name, "metadata": {}, "source": lines}
     code: dict[str, Any] = {"execution_count": None, "outputs": []}
-    return {"cell_type": "code", "id": name, "metadata": {}, "source": lines, **code}
+    metadata = _FOLDED if name == "wheel" else {}
+    return {"cell_type": "code", "id": name, "metadata": metadata, "source": lines, **code}
 
 
-def write_notebook(out: Path, models: str, minutes: float = DEFAULT_MINUTES) -> None:
-    """Write the notebook to ``out``."""
-    out.write_text(json.dumps(notebook(models, minutes), indent=1) + "\n", "utf-8")
+def write_notebook(
+    out: Path, models: str, minutes: float = DEFAULT_MINUTES, install: str | None = None
+) -> None:
+    """Write the notebook to ``out``; the rest as for `notebook`."""
+    out.write_text(json.dumps(notebook(models, minutes, install), indent=1) + "\n", "utf-8")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
 from vecloom.cli import carrying, evaluating, indexing, inspecting, models, searching
 from vecloom.errors import VecloomError, is_panic
+from vecloom.version import __version__
 
 app = typer.Typer(
     name="vecloom",
@@ -17,6 +19,25 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vecloom {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _main(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
 app.command("index")(indexing.index)
 app.command("search")(searching.search)
 app.command("eval")(evaluating.evaluate)

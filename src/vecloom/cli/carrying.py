@@ -181,6 +181,15 @@ def notebook(
     minutes: Annotated[
         float, typer.Option("--minutes", metavar="N", help="When its run stops: before the session ends.")
     ] = 660.0,
+    install: Annotated[
+        str | None,
+        typer.Option(
+            "--install",
+            metavar="SPEC",
+            help="What pip installs there as vecloom: git+https://..., or the URL or path of a wheel. By "
+            "default this vecloom, packed into the notebook.",
+        ),
+    ] = None,
 ) -> None:
     """Write a notebook that makes a pack on Kaggle's or Colab's GPUs, to be loaded at home.
 
@@ -192,5 +201,5 @@ def notebook(
 
     chosen = names_of(models) or list(SEED_MODELS)
     load_config().registry().select(chosen)
-    write_notebook(out, ",".join(chosen), minutes)
+    write_notebook(out, ",".join(chosen), minutes, install)
     say(f"{out}: upload it to Kaggle or Colab; then, at home: vecloom load pack.zip --to DIR|URL")
