@@ -5,6 +5,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PROJECT := pyproject.toml
 
+# The exact versions that the tests pass with. To take the newest ones instead: make test CONSTRAINTS=
+CONSTRAINTS := constraints.txt
+PINNED := $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+
 # On Linux plain torch brings gigabytes of CUDA; the CPU build has an index of its own.
 ifeq ($(shell uname -s),Linux)
 TORCH := --extra-index-url https://download.pytorch.org/whl/cpu torch==2.13.0+cpu
@@ -12,7 +16,7 @@ else
 TORCH := torch==2.13.0
 endif
 
-.PHONY: demo test test-server lint docs bench bench-e2e bench-large bench-gpu bench-packs bench-quality clean
+.PHONY: demo test test-server lint docs wheel constraints bench bench-e2e bench-large bench-gpu bench-packs bench-quality clean
 
 demo: $(VENV)/core.done
 	$(BIN)/vecloom index . --index $(VENV)/demo-index
@@ -36,6 +40,18 @@ lint: $(VENV)/test.done
 
 docs: $(VENV)/test.done
 	$(BIN)/python tools/cli_reference.py
+
+# A wheel in dist/, to be installed anywhere: pip install dist/vecloom-*.whl
+wheel: $(VENV)/made
+	$(PIP) wheel --quiet --no-deps --wheel-dir dist .
+	@ls dist/*.whl
+
+# Pin anew what the tests pass with now: make clean && make test CONSTRAINTS= && make constraints
+# Without torch, whose builds differ between platforms (see TORCH), and what only some builds of it need.
+constraints: $(VENV)/test.done
+	@echo '# Made by make constraints: the versions that the tests pass with.' > constraints.txt
+	$(PIP) freeze --exclude-editable --exclude pip --exclude setuptools --exclude torch \
+		| grep -viE '^(nvidia|cuda|triton|intel)' >> constraints.txt
 
 bench: $(VENV)/bench.done
 	$(BIN)/python -m bench
@@ -65,13 +81,13 @@ $(VENV)/made:
 	$(PIP) install --quiet --upgrade 'pip>=25.1'
 	@touch $@
 
-$(VENV)/core.done: $(VENV)/made $(PROJECT)
-	$(PIP) install --quiet --editable .
+$(VENV)/core.done: $(VENV)/made $(PROJECT) $(CONSTRAINTS)
+	$(PIP) install --quiet $(PINNED) --editable .
 	@touch $@
 
 $(VENV)/test.done: $(VENV)/core.done
 	$(PIP) install --quiet --no-deps $(TORCH)
-	$(PIP) install --quiet --editable . --group test
+	$(PIP) install --quiet $(PINNED) --editable . --group test
 	@touch $@
 
 $(VENV)/bench.done: $(VENV)/test.done
