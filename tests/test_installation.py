@@ -39,7 +39,9 @@ def names_vecloom_on_an_index(line: str) -> bool:
 
 def written() -> Iterator[Path]:
     """The files that may tell somebody what to install."""
-    yield from (ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "Makefile"))
+    yield from (
+        ROOT / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md", "CONTRIBUTING.md", "Makefile")
+    )
     for folder in ("docs", "src", "tools", "bench"):
         for path in sorted((ROOT / folder).rglob("*")):
             if path.suffix in (".md", ".py", ".html", ".js", ".ipynb"):
@@ -136,7 +138,7 @@ def installed_from(folder: Path, origin: Any) -> None:
     [
         (
             {"url": "https://example.org/v.git", "vcs_info": {"vcs": "git", "commit_id": "0" * 40}},
-            "upgrade with pip install --force-reinstall 'vecloom @ git+https://example.org/v.git'",
+            "upgrade with pip install --force-reinstall git+https://example.org/v.git",
         ),
         (
             {"url": "file:///home/me/a%20clone", "dir_info": {}},

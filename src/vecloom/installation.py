@@ -82,7 +82,7 @@ def describe_upgrade() -> str:
     origin = _read_origin()
     url = str(origin.get("url", ""))
     if "vcs_info" in origin:
-        source = f"vecloom @ {origin['vcs_info'].get('vcs', 'git')}+{url}"
+        source = f"{origin['vcs_info'].get('vcs', 'git')}+{url}"
         return f"upgrade with {format_install_command([source], reinstall=True)}"
     if "dir_info" in origin:
         from urllib.parse import urlsplit

@@ -33,7 +33,7 @@ _ABOUT = """\
 
 Chunks and encodes a dataset on every GPU of this session, and leaves one file to download: `pack.zip`.
 
-1. Attach the dataset (Kaggle: *Add Input*; Colab: upload or mount it), and switch a GPU on.
+1. Attach the dataset (Kaggle: *Add Input*; Colab: upload or mount it), and switch a GPU and the internet on.
 2. Run all cells. The run stops by itself before the session ends.
 3. Not finished? Save this version, attach its output as a further input, and run all cells again: it goes on.
 4. At home: `vecloom load pack.zip --to my-index`, then `vecloom search "..." --index my-index`; or
