@@ -1,19 +1,19 @@
 """The operations of a Qdrant server over the ``:memory:`` mode of qdrant-client, which searches exactly.
 
-What that mode ignores is kept here: a collection's settings, its payload indexes. Statuses and messages are
-those of Qdrant's source at 1.19.
+What that mode ignores is kept here: a collection's settings, its payload indexes, its strict mode. Statuses
+and messages are those of Qdrant's source at 1.19.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
 from threading import Lock
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 from urllib.parse import unquote
 
 from pydantic import Field, TypeAdapter
@@ -55,27 +55,49 @@ class Call:
 Operation = Callable[["Qdrant", Call], Any]
 Registered = TypeVar("Registered", bound=Operation)
 
-#: Method, path, type of the body and what does it.
-ROUTES: list[tuple[str, re.Pattern[str], Any, Operation]] = []
+#: What an operation asks of a token: to read or write one collection, to read or manage the whole server.
+Needs: TypeAlias = Literal["read", "write", "read all", "manage"]
+
+#: What a token may do, as its JWT says: all of the server (``r``, ``m``), or collections (``r``, ``rw``).
+TokenAccess: TypeAlias = str | Sequence[Mapping[str, str]]
+
+#: Method, path, type of the body, what a token needs, and what does it.
+ROUTES: list[tuple[str, re.Pattern[str], Any, Needs, Operation]] = []
 
 
-def route(method: str, path: str, body: Any = None) -> Callable[[Registered], Registered]:
+def route(
+    method: str, path: str, body: Any = None, *, needs: Needs = "read"
+) -> Callable[[Registered], Registered]:
     """Register an operation of the REST API."""
     pattern = re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path))
 
     def register(operation: Registered) -> Registered:
-        ROUTES.append((method, pattern, body, operation))
+        ROUTES.append((method, pattern, body, needs, operation))
         return operation
 
     return register
 
 
-def _route(method: str, path: str) -> tuple[dict[str, str], Any, Operation]:
-    """The names in a path, the type of the body, and the operation."""
-    for wanted, pattern, kind, operation in ROUTES:
+def _route(method: str, path: str) -> tuple[dict[str, str], Any, Needs, Operation]:
+    """The names in a path, the type of the body, what a token needs, and the operation."""
+    for wanted, pattern, kind, needs, operation in ROUTES:
         if wanted == method and (found := pattern.fullmatch(path)):
-            return {key: unquote(value) for key, value in found.groupdict().items()}, kind, operation
+            return {key: unquote(value) for key, value in found.groupdict().items()}, kind, needs, operation
     raise RefusedError(404, f"the stand-in has no {method} {path}")
+
+
+def _check_access(access: TokenAccess, needs: Needs, collection: str | None) -> None:
+    if isinstance(access, str):
+        if access == "r" and needs in ("write", "manage"):
+            raise RefusedError(403, "Forbidden: Global manage access is required")
+        return
+    if needs in ("read all", "manage"):
+        raise RefusedError(403, "Forbidden: Global access is required")
+    modes = [one["access"] for one in access if one["collection"] == collection]
+    if not modes:
+        raise RefusedError(403, f"Forbidden: Access to collection {collection} is required")
+    if needs == "write" and modes[0] != "rw":
+        raise RefusedError(403, f"Forbidden: Write access to collection {collection} is required")
 
 
 @cache
@@ -86,26 +108,31 @@ def _parser(body: Any) -> TypeAdapter[Any]:
 class Qdrant:
     """Collections in memory: the operations of a server, one at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, strict: Mapping[str, Any] | None = None) -> None:
+        """``strict``: the strict mode of collections that are made without one."""
         self._memory = QdrantLocal(":memory:")
+        self._strict = strict
         #: By collection: its config as far as it was given, and its indexed keys.
         self._config: dict[str, dict[str, Any]] = {}
         self._indexes: dict[str, dict[str, Any]] = {}
         self._updates = count(1)
         self._lock = Lock()
 
-    def call(self, method: str, path: str, wait: bool, body: bytes) -> Any:
+    def call(self, method: str, path: str, wait: bool, body: bytes, access: TokenAccess = "m") -> Any:
         """The result of an operation.
 
         Raises:
-            RefusedError: there is no such operation or collection, or its input is wrong.
+            RefusedError: there is no such operation or collection, its input is wrong, or it is not allowed.
         """
-        names, kind, operation = _route(method, path)
+        names, kind, needs, operation = _route(method, path)
+        _check_access(access, needs, names.get("collection"))
         with _refusals("Format error in JSON body: "):
             parsed = None if kind is None else _parser(kind).validate_json(body)
+        _check_vectors(parsed)
         with self._lock, _refusals("Wrong input: "):
             if "collection" in names and operation not in (Qdrant.create, Qdrant.remove, Qdrant.exists):
                 self._require(names["collection"])
+                self._check_strictly(self._real(names["collection"]), parsed)
             status = "completed" if wait else "acknowledged"
             done = {"operation_id": next(self._updates), "status": status}
             return operation(self, Call(names, parsed, done))
@@ -122,24 +149,59 @@ class Qdrant:
         aliases = {one.alias_name: one.collection_name for one in self._memory.get_aliases().aliases}
         return aliases.get(collection, collection)
 
+    def _check_strictly(self, collection: str, body: Any) -> None:
+        """Refuse what the strict mode of a collection forbids."""
+        strict = self._config[collection].get("strict_mode_config") or {}
+        if not strict.get("enabled"):
+            return
+        if isinstance(body, requests.QueryRequestBatch):
+            for search in body.searches:
+                self._check_strictly(collection, search)
+            return
+        if isinstance(body, requests.UpdateOperations):
+            for operation in body.operations:
+                self._check_strictly(collection, next(iter(vars(operation).values())))
+            return
+        exact = getattr(body, "exact", None) or getattr(getattr(body, "params", None), "exact", None)
+        if exact and strict.get("search_allow_exact") is False:
+            raise RefusedError(400, "Bad request: Exact search disabled!. Help: Set exact=false.")
+        most = strict.get("max_query_limit")
+        if most is not None and isinstance(body, _LIMITED) and (limit := body.limit or 10) > most:
+            raise RefusedError(
+                400,
+                f'Bad request: Limit exceeded {limit} > {most} for "limit". '
+                f'Help: Reduce the "limit" parameter to or below {most}.',
+            )
+        reads = isinstance(body, (*_LIMITED, requests.CountRequest))
+        if strict.get(f"unindexed_filtering_{'retrieve' if reads else 'update'}") is not False:
+            return
+        for key in _keys(getattr(body, "filter", None)):
+            if key not in self._indexes[collection]:
+                raise RefusedError(
+                    400,
+                    f'Bad request: Index required but not found for "{key}" of one of the following types: '
+                    f"[keyword]. Help: Create an index for this key or use a different filter.",
+                )
+
     # Collections.
 
-    @route("GET", "/collections")
+    @route("GET", "/collections", needs="read all")
     def collections(self, call: Call) -> Any:
         return self._memory.get_collections()
 
-    @route("PUT", "/collections/{collection}", models.CreateCollection)
+    @route("PUT", "/collections/{collection}", models.CreateCollection, needs="manage")
     def create(self, call: Call) -> bool:
         if self._memory.collection_exists(call.collection):
             raise RefusedError(409, f"Wrong input: Collection `{call.collection}` already exists!")
         self._memory.create_collection(
             call.collection, call.body.vectors, call.body.sparse_vectors, metadata=call.body.metadata
         )
-        self._config[call.collection] = _config(call.body)
+        strict = {} if self._strict is None else {"strict_mode_config": dict(self._strict)}
+        self._config[call.collection] = strict | _config(call.body)
         self._indexes[call.collection] = {}
         return True
 
-    @route("PATCH", "/collections/{collection}", requests.UpdateCollection)
+    @route("PATCH", "/collections/{collection}", requests.UpdateCollection, needs="manage")
     def update(self, call: Call) -> bool:
         body, config = call.body, self._config[self._real(call.collection)]
         self._memory.update_collection(call.collection, body.sparse_vectors, body.metadata, body.vectors)
@@ -149,7 +211,7 @@ class Qdrant:
         config.update(_merged(config, given))
         return True
 
-    @route("DELETE", "/collections/{collection}")
+    @route("DELETE", "/collections/{collection}", needs="manage")
     def remove(self, call: Call) -> bool:
         return self._memory.delete_collection(call.collection)
 
@@ -166,7 +228,7 @@ class Qdrant:
         schema = {key: index | points for key, index in self._indexes[name].items()}
         return found | {"config": _merged(found["config"], self._config[name]), "payload_schema": schema}
 
-    @route("PUT", "/collections/{collection}/vectors/{vector}", models.VectorNameConfig)
+    @route("PUT", "/collections/{collection}/vectors/{vector}", models.VectorNameConfig, needs="manage")
     def create_vector(self, call: Call) -> Any:
         self._memory.create_vector_name(call.collection, call.names["vector"], call.body)
         [(kind, made)] = call.body.model_dump(mode="json", exclude_none=True).items()
@@ -175,7 +237,7 @@ class Qdrant:
         config["params"] = _merged(given, config["params"])
         return call.done
 
-    @route("DELETE", "/collections/{collection}/vectors/{vector}")
+    @route("DELETE", "/collections/{collection}/vectors/{vector}", needs="manage")
     def delete_vector(self, call: Call) -> Any:
         self._memory.delete_vector_name(call.collection, call.names["vector"])
         params = self._config[self._real(call.collection)]["params"]
@@ -183,7 +245,7 @@ class Qdrant:
             params.get(kind, {}).pop(call.names["vector"], None)
         return call.done
 
-    @route("PUT", "/collections/{collection}/index", requests.CreateFieldIndex)
+    @route("PUT", "/collections/{collection}/index", requests.CreateFieldIndex, needs="write")
     def create_index(self, call: Call) -> Any:
         self._memory.create_payload_index(call.collection, call.body.field_name, call.body.field_schema)
         schema = call.body.model_dump(mode="json", exclude_none=True)["field_schema"]
@@ -192,20 +254,20 @@ class Qdrant:
         self._indexes[self._real(call.collection)][call.body.field_name] = index
         return call.done
 
-    @route("DELETE", "/collections/{collection}/index/{field}")
+    @route("DELETE", "/collections/{collection}/index/{field}", needs="write")
     def delete_index(self, call: Call) -> Any:
         self._memory.delete_payload_index(call.collection, call.names["field"])
         self._indexes[self._real(call.collection)].pop(call.names["field"], None)
         return call.done
 
-    @route("POST", "/collections/aliases", requests.ChangeAliasesOperation)
+    @route("POST", "/collections/aliases", requests.ChangeAliasesOperation, needs="manage")
     def change_aliases(self, call: Call) -> bool:
         for action in call.body.actions:
             if isinstance(action, models.CreateAliasOperation):
                 self._require(action.create_alias.collection_name)
         return self._memory.update_collection_aliases(call.body.actions)
 
-    @route("GET", "/aliases")
+    @route("GET", "/aliases", needs="read all")
     def aliases(self, call: Call) -> Any:
         return self._memory.get_aliases()
 
@@ -215,50 +277,50 @@ class Qdrant:
 
     # Updates of points.
 
-    @route("PUT", "/collections/{collection}/points", _UPSERT)
+    @route("PUT", "/collections/{collection}/points", _UPSERT, needs="write")
     def upsert(self, call: Call) -> Any:
         body = call.body
         points = body.points if isinstance(body, requests.PointsList) else body.batch
         self._memory.upsert(call.collection, points, body.update_filter, body.update_mode)
         return call.done
 
-    @route("POST", "/collections/{collection}/points/delete", requests.PointsSelector)
+    @route("POST", "/collections/{collection}/points/delete", requests.PointsSelector, needs="write")
     def delete(self, call: Call) -> Any:
         self._memory.delete(call.collection, call.body)
         return call.done
 
-    @route("PUT", "/collections/{collection}/points/vectors", requests.UpdateVectors)
+    @route("PUT", "/collections/{collection}/points/vectors", requests.UpdateVectors, needs="write")
     def update_vectors(self, call: Call) -> Any:
         self._memory.update_vectors(call.collection, call.body.points, call.body.update_filter)
         return call.done
 
-    @route("POST", "/collections/{collection}/points/vectors/delete", requests.DeleteVectors)
+    @route("POST", "/collections/{collection}/points/vectors/delete", requests.DeleteVectors, needs="write")
     def delete_vectors(self, call: Call) -> Any:
         self._memory.delete_vectors(call.collection, call.body.vector, _chosen(call.body))
         return call.done
 
-    @route("POST", "/collections/{collection}/points/payload", requests.SetPayload)
+    @route("POST", "/collections/{collection}/points/payload", requests.SetPayload, needs="write")
     def set_payload(self, call: Call) -> Any:
         body = call.body
         self._memory.set_payload(call.collection, body.payload, _chosen(body), body.key)
         return call.done
 
-    @route("PUT", "/collections/{collection}/points/payload", requests.SetPayload)
+    @route("PUT", "/collections/{collection}/points/payload", requests.SetPayload, needs="write")
     def overwrite_payload(self, call: Call) -> Any:
         self._memory.overwrite_payload(call.collection, call.body.payload, _chosen(call.body))
         return call.done
 
-    @route("POST", "/collections/{collection}/points/payload/delete", requests.DeletePayload)
+    @route("POST", "/collections/{collection}/points/payload/delete", requests.DeletePayload, needs="write")
     def delete_payload(self, call: Call) -> Any:
         self._memory.delete_payload(call.collection, call.body.keys, _chosen(call.body))
         return call.done
 
-    @route("POST", "/collections/{collection}/points/payload/clear", requests.PointsSelector)
+    @route("POST", "/collections/{collection}/points/payload/clear", requests.PointsSelector, needs="write")
     def clear_payload(self, call: Call) -> Any:
         self._memory.clear_payload(call.collection, call.body)
         return call.done
 
-    @route("POST", "/collections/{collection}/points/batch", requests.UpdateOperations)
+    @route("POST", "/collections/{collection}/points/batch", requests.UpdateOperations, needs="write")
     def batch(self, call: Call) -> Any:
         self._memory.batch_update_points(call.collection, call.body.operations)
         return [call.done] * len(call.body.operations)
@@ -332,6 +394,50 @@ class Qdrant:
             raise RefusedError(400, f"Wrong input: No appropriate index for faceting: `{body.key}`.")
         limit = 10 if body.limit is None else body.limit
         return self._memory.facet(call.collection, body.key, body.filter, limit)
+
+
+#: Requests whose answers have a limit; 10 where they name none.
+_LIMITED = (
+    requests.ScrollRequest,
+    requests.FacetRequest,
+    requests.QueryGroupsRequest,
+    models.QueryRequest,
+)
+
+
+def _keys(where: models.Filter | None) -> Iterator[str]:
+    """The payload keys of a filter."""
+    for name in ("must", "should", "must_not") if where is not None else ():
+        given = getattr(where, name) or []
+        for one in given if isinstance(given, list) else [given]:
+            if isinstance(one, models.Filter):
+                yield from _keys(one)
+            elif isinstance(one, models.FieldCondition):
+                yield one.key
+
+
+def _check_vectors(body: Any) -> None:
+    """Refuse an update of a point without a vector, and sparse vectors that are none."""
+    if isinstance(body, requests.UpdateOperations):
+        for operation in body.operations:
+            _check_vectors(next(iter(vars(operation).values())))
+    if not isinstance(body, requests.PointsList | requests.UpdateVectors):
+        return
+    points: list[Any] = list(body.points)
+    for i, point in enumerate(points):
+        named: list[Any] = list(point.vector.values()) if isinstance(point.vector, dict) else [point.vector]
+        sparse = [vector for vector in named if isinstance(vector, models.SparseVector)]
+        filled = [vector for vector in named if (vector.indices if vector in sparse else vector)]
+        what = ""
+        if isinstance(body, requests.UpdateVectors) and not filled:
+            what = "must specify vectors to update for point"
+        for vector in sparse:
+            if len(vector.indices) != len(vector.values):
+                what = "must be the same length as indices"
+            elif len({*vector.indices}) < len(vector.indices):
+                what = "must be unique"
+        if what:
+            raise RefusedError(422, f"Validation error in JSON body: [points[{i}].vector: {what}]")
 
 
 @contextmanager

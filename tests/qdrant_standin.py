@@ -10,10 +10,12 @@ import argparse
 import json
 import os
 import re
+import ssl
 import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection
@@ -27,7 +29,7 @@ from pydantic_core import to_json
 from qdrant_client import QdrantClient
 
 import vecloom
-from qdrant_operations import Qdrant, RefusedError
+from qdrant_operations import Qdrant, RefusedError, TokenAccess
 from vecloom.processes import die_with
 
 #: What a server takes in a request by default, in bytes.
@@ -93,9 +95,17 @@ class Request:
 class Service:
     """What the connections share: the collections, the key, the limits, faults to come, requests seen."""
 
-    def __init__(self, api_key: str | None, max_body: int, too_large: int) -> None:
-        self.qdrant = Qdrant()
+    def __init__(
+        self,
+        api_key: str | None,
+        max_body: int,
+        too_large: int,
+        tokens: Mapping[str, TokenAccess],
+        strict: Mapping[str, Any] | None,
+    ) -> None:
+        self.qdrant = Qdrant(strict)
         self.api_key = api_key
+        self.tokens = tokens
         self.max_body = max_body
         self.too_large = too_large
         self.faults: list[Fault] = []
@@ -121,7 +131,8 @@ class Service:
 
     def answer(self, request: Request, key: str | None, body: bytes) -> tuple[int, bytes]:
         """Do what a request asks for: a status and a body."""
-        if self.api_key not in (None, key) and request.path not in _OPEN:
+        access = self.tokens.get(key or "")
+        if access is None and self.api_key not in (None, key) and request.path not in _OPEN:
             missing = "Must provide an API key or an Authorization bearer token"
             return 401, (missing if key is None else "Invalid API key or JWT").encode()
         if len(body) > self.max_body:
@@ -132,7 +143,7 @@ class Service:
         started = time.perf_counter()
         wait = parse_qs(request.query).get("wait") == ["true"]
         try:
-            result = self.qdrant.call(request.method, request.path, wait, body)
+            result = self.qdrant.call(request.method, request.path, wait, body, access or "m")
         except RefusedError as refused:
             return refused.status, _error(str(refused))
         if request.fault == "yellow" and isinstance(result, dict):
@@ -246,13 +257,22 @@ def main() -> None:
     parser.add_argument("--api-key", help="without it none is asked for")
     parser.add_argument("--max-body", type=int, default=MAX_BODY, help="bytes of a request")
     parser.add_argument("--too-large", type=int, default=400, help="status of a larger one; of a proxy: 413")
+    parser.add_argument(
+        "--tokens", type=json.loads, default={}, help="JSON: token -> its access, as in a JWT"
+    )
+    parser.add_argument("--strict", type=json.loads, help="JSON: the strict mode of new collections")
+    parser.add_argument("--certificate", help="PEM file of a certificate and its key: https")
     parser.add_argument("--parent", type=int, help="the process whose end is this one's")
     asked = parser.parse_args()
     if asked.parent is not None:
         die_with(asked.parent)
     warnings.simplefilter("ignore")  # the memory client warns of what it ignores, and of its size
-    service = Service(asked.api_key, asked.max_body, asked.too_large)
+    service = Service(asked.api_key, asked.max_body, asked.too_large, asked.tokens, asked.strict)
     server = Server(asked.port, service)
+    if asked.certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(asked.certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     sys.stdout.write(f"{server.server_port}\n")
     sys.stdout.flush()
     while True:
@@ -266,14 +286,32 @@ class Standin:
     """A stand-in that runs until the block ends, or this process does.
 
     ``too_large``: the status of a body above ``max_body`` bytes. A server says 400, a proxy before it 413.
+    ``tokens``: further keys, and what they may do. ``strict``: the strict mode of new collections.
+    ``certificate``: a PEM file of a certificate and its key, for https.
     """
 
-    def __init__(self, api_key: str | None = None, max_body: int = MAX_BODY, too_large: int = 400) -> None:
+    def __init__(
+        self,
+        api_key: str | None = None,
+        max_body: int = MAX_BODY,
+        too_large: int = 400,
+        *,
+        tokens: Mapping[str, TokenAccess] | None = None,
+        strict: Mapping[str, Any] | None = None,
+        certificate: Path | None = None,
+    ) -> None:
         self.url = ""
+        self._scheme = "http" if certificate is None else "https"
         self.api_key = api_key
         self._arguments = ["--max-body", str(max_body), "--too-large", str(too_large)]
         if api_key is not None:
             self._arguments += ["--api-key", api_key]
+        if tokens:
+            self._arguments += ["--tokens", json.dumps(tokens)]
+        if strict:
+            self._arguments += ["--strict", json.dumps(strict)]
+        if certificate is not None:
+            self._arguments += ["--certificate", str(certificate)]
 
     def __enter__(self) -> Standin:
         command = [sys.executable, __file__, "--parent", str(os.getpid()), *self._arguments]
@@ -285,7 +323,7 @@ class Standin:
         port = self._process.stdout.readline()
         if not port:
             raise RuntimeError(f"the stand-in ended with {self._process.wait()}: its stderr says why")
-        self.url = f"http://127.0.0.1:{int(port)}"
+        self.url = f"{self._scheme}://127.0.0.1:{int(port)}"
         return self
 
     def __exit__(self, *_: object) -> None:

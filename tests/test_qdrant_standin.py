@@ -24,6 +24,7 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
+from qdrant_operations import TokenAccess
 from qdrant_standin import Standin
 
 HERE = Path(__file__).parent
@@ -238,6 +239,122 @@ def test_an_update_of_a_point_that_is_not_there(client: QdrantClient, collection
     with pytest.raises(UnexpectedResponse) as raised:
         client.update_vectors(collection, [models.PointVectors(id=9, vector={"dense": [1.0, 0.0, 0.0]})])
     assert raised.value.status_code == 404 and error_of(raised) == "Not found: No point with id 9 found"
+
+
+@pytest.mark.parametrize("collected", [False, True])
+def test_an_update_without_a_vector_is_refused(
+    collected: bool, client: QdrantClient, collection: str
+) -> None:
+    client.upsert(collection, points(1))
+    vector: dict[str, Any] = {"words": models.SparseVector(indices=[], values=[])}
+    empty = models.PointVectors(id=1, vector=vector)
+    with pytest.raises(UnexpectedResponse) as raised:
+        if collected:
+            update = models.UpdateVectorsOperation(update_vectors=models.UpdateVectors(points=[empty]))
+            client.batch_update_points(collection, [update])
+        else:
+            client.update_vectors(collection, [empty])
+    assert raised.value.status_code == 422
+    assert error_of(raised) == (
+        "Validation error in JSON body: [points[0].vector: must specify vectors to update for point]"
+    )
+    client.update_vectors(
+        collection, [models.PointVectors(id=1, vector={**vector, "dense": [1.0, 0.0, 0.0]})]
+    )
+
+
+def test_a_sparse_vector_names_an_index_once(client: QdrantClient, collection: str) -> None:
+    twice: dict[str, Any] = {"words": models.SparseVector(indices=[1, 1], values=[1.0, 2.0])}
+    with pytest.raises(UnexpectedResponse) as raised:
+        client.upsert(collection, [models.PointStruct(id=1, vector=twice)])
+    assert raised.value.status_code == 422 and "must be unique" in error_of(raised)
+
+
+STRICT = models.StrictModeConfig(
+    enabled=True,
+    max_query_limit=5,
+    search_allow_exact=False,
+    unindexed_filtering_retrieve=False,
+    unindexed_filtering_update=False,
+)
+
+
+def test_strict_mode_refuses(client: QdrantClient) -> None:
+    name = f"c-{uuid.uuid4().hex}"
+    client.create_collection(name, VECTORS, SPARSE, strict_mode_config=STRICT)
+    assert client.get_collection(name).config.strict_mode_config.max_query_limit == 5  # type: ignore[union-attr]
+    client.create_payload_index(name, "path", models.PayloadSchemaType.KEYWORD)
+    client.upsert(name, points(1, 2, path="a"))
+    by_n = models.Filter(must=[models.FieldCondition(key="n", match=models.MatchValue(value=1))])
+    deep = models.Filter(must=[models.Filter(should=[by_n])])
+    exact = models.SearchParams(exact=True)
+    refused: list[tuple[str, Callable[[], Any]]] = [
+        ("Exact search disabled!", lambda: client.count(name, exact=True)),
+        ("Exact search disabled!", lambda: client.facet(name, "path", limit=3, exact=True)),
+        (
+            "Exact search disabled!",
+            lambda: client.query_points(name, [1.0, 0, 0], using="dense", limit=3, search_params=exact),
+        ),
+        ('Limit exceeded 6 > 5 for "limit"', lambda: client.scroll(name, limit=6)),
+        ('Limit exceeded 6 > 5 for "limit"', lambda: client.facet(name, "path", limit=6)),
+        (
+            'Limit exceeded 10 > 5 for "limit"',
+            lambda: client.query_points(name, [1.0, 0.0, 0.0], using="dense"),
+        ),
+        ('Index required but not found for "n"', lambda: client.scroll(name, by_n, limit=3)),
+        ('Index required but not found for "n"', lambda: client.count(name, deep, exact=False)),
+        ('Index required but not found for "n"', lambda: client.delete(name, by_n)),
+        ('Index required but not found for "n"', lambda: client.set_payload(name, {"a": 1}, by_n)),
+    ]
+    for said, ask in refused:
+        with pytest.raises(UnexpectedResponse) as raised:
+            ask()
+        assert raised.value.status_code == 400 and error_of(raised).startswith(f"Bad request: {said}")
+    assert client.count(name, exact=False).count == 2
+    assert [hit.count for hit in client.facet(name, "path", limit=5).hits] == [2]
+    client.update_collection(name, strict_mode_config=models.StrictModeConfig(enabled=False))
+    assert client.count(name, deep, exact=True).count == 1
+
+
+def test_tokens_do_what_they_may() -> None:
+    tokens: dict[str, TokenAccess] = {
+        "reader": "r",
+        "one": [{"collection": "docs", "access": "r"}],
+        "writer": [{"collection": "docs", "access": "rw"}],
+    }
+    with Standin(api_key="all", tokens=tokens) as standin:
+        standin.client().create_collection("docs", VECTORS, SPARSE)
+        standin.client().create_collection("other", VECTORS, SPARSE)
+
+        def status(token: str, ask: Callable[[QdrantClient], Any]) -> int | None:
+            headers = {"api-key": token}
+            client = QdrantClient(url=standin.url, headers=headers, check_compatibility=False)
+            try:
+                ask(client)
+            except UnexpectedResponse as error:
+                return error.status_code
+            finally:
+                client.close()
+            return 200
+
+        calls: dict[str, Callable[[QdrantClient], Any]] = {
+            "read": lambda client: client.count("docs"),
+            "read other": lambda client: client.get_collection("other"),
+            "write": lambda client: client.upsert("docs", points(1)),
+            "list": lambda client: client.get_collections(),
+            "aliases": lambda client: client.get_aliases(),
+            "metadata": lambda client: client.update_collection("docs", metadata={"a": 1}),
+        }
+        allowed = {
+            "all": {*calls},
+            "reader": {"read", "read other", "list", "aliases"},
+            "one": {"read"},
+            "writer": {"read", "write"},
+        }
+        for token, may in allowed.items():
+            found = {name: status(token, ask) for name, ask in calls.items()}
+            assert found == {name: 200 if name in may else 403 for name in calls}, token
+        assert status("nobody", calls["read"]) == 401
 
 
 def test_updates_of_every_kind_in_one_batch(client: QdrantClient, collection: str) -> None:
@@ -576,6 +693,7 @@ def test_it_dies_with_who_started_it() -> None:
     code = f"""
 import sys, time
 sys.path.insert(0, {str(HERE)!r})
+from qdrant_operations import TokenAccess
 from qdrant_standin import Standin
 with Standin() as standin:
     print(standin.url, flush=True)
