@@ -20,7 +20,7 @@ from qdrant_client import QdrantClient
 
 from qdrant_standin import Standin
 from vecloom.errors import InvalidVectorError, StoreBusyError, StoreError, StoreFullError
-from vecloom.stores import Store
+from vecloom.stores import INDEXED_KEYS, Store
 from vecloom.stores.client import ClientStore
 from vecloom.stores.edge import EdgeStore
 from vecloom.stores.validate import checked_leg, checked_points, checked_vectors
@@ -307,6 +307,47 @@ def test_an_empty_sparse_row_is_had_and_matches_nothing(store: Store) -> None:
     assert [hit.id for hit in found] == [ids[1]]
 
 
+def test_a_point_whose_only_vector_is_empty_has_it(store: Store) -> None:
+    ids = [point_id(i) for i in range(3)]
+    store.upsert(Points(ids, [payload(i) for i in range(3)], {}))
+    store.update_vectors(ids[:2], {"words": sparse({}, {4: 1.0})})
+    assert store.count(Filter(has=("words",))) == 2 and store.count(Filter(lacks=("words",))) == 1
+    assert ids_of(store.scroll(Filter(lacks=("words",)))) == [ids[2]]
+    store.update_vectors(ids[:2], {"words": sparse({}, {}), "plain": sparse({}, {})})
+    assert store.count(Filter(has=("words", "plain"))) == 2 and store.count(Filter(lacks=("plain",))) == 1
+    assert store.count(Filter(has=("dense",))) == 0
+    records = store.get(ids, vectors=("words", "plain", "dense"))
+    assert [set(record.vectors) for record in records] == [{"words", "plain"}, {"words", "plain"}, set()]
+    assert all(len(part) == 0 for record in records for vector in record.vectors.values() for part in vector)
+    assert [record.payload for record in records] == [payload(i) for i in range(3)]  # no key of the store's
+    assert all(not {"empty_vectors"} & record.payload.keys() for record in store.scroll())
+    assert store.get(ids[:1], ("path",), ("words",))[0].payload == {"path": "p/0.py"}
+
+
+def test_an_empty_vector_gives_way_to_a_filled_one(store: Store) -> None:
+    ids = [point_id(0), point_id(1)]
+    store.upsert(Points(ids, [{}, {}], {"words": sparse({}, {4: 1.0}), "plain": sparse({}, {})}))
+    store.update_vectors(ids, {"words": sparse({4: 2.0}, {})})
+    [first, second] = store.get(ids, vectors=("words", "plain"))
+    assert [part.tolist() for part in first.vectors["words"]] == [[4], [2.0]]
+    assert [len(part) for part in second.vectors["words"]] == [0, 0]
+    assert len(first.vectors["plain"][0]) == len(second.vectors["plain"][0]) == 0
+    [found] = store.search([Leg("words", (np.array([4], np.uint32), np.ones(1, np.float32)))], None, 5, ())
+    assert [hit.id for hit in found] == [ids[0]]
+    assert store.count(Filter(has=("words", "plain"))) == 2
+    store.upsert(Points(ids[:1], [{}], {"plain": sparse({1: 1.0})}))
+    assert ids_of(store.scroll(Filter(lacks=("words",)))) == [
+        ids[0]
+    ]  # a rewritten point has what it is given
+
+
+def test_payloads_change_without_empty_vectors(store: Store) -> None:
+    store.upsert(Points([point_id(0)], [payload(0)], {"words": sparse({})}))
+    store.update_payloads([point_id(0)], [{"path": "moved"}])
+    assert store.get([point_id(0)])[0].payload == payload(0) | {"path": "moved"}
+    assert store.count(Filter(has=("words",))) == 1
+
+
 def test_an_empty_sparse_query_finds_nothing(store: Store) -> None:
     store.upsert(some_points(3))
     assert store.search([Leg("words", (np.array([], np.uint32), np.array([], np.float32)))], None, 5, ()) == [
@@ -468,7 +509,77 @@ def test_any_sparse_rows_come_back(rows: list[dict[int, float]], store: Store) -
         assert indices.tolist() == sorted(row)
 
 
+# What a server may forbid.
+
+STRICT: dict[str, dict[str, Any]] = {
+    "limit": {"max_query_limit": 10},
+    "exact": {"search_allow_exact": False},
+    "unindexed": {"unindexed_filtering_retrieve": False, "unindexed_filtering_update": False},
+}
+STRICT["all"] = {key: value for one in STRICT.values() for key, value in one.items()}
+
+
+@pytest.fixture(scope="module", params=STRICT)
+def strict(request: pytest.FixtureRequest) -> Iterator[Standin]:
+    with Standin(strict={"enabled": True, **STRICT[request.param]}) as standin:
+        yield standin
+
+
+def test_a_store_keeps_to_strict_mode(strict: Standin) -> None:
+    store = ClientStore.create(strict.client(), f"c-{uuid.uuid4().hex}", SCHEMA)
+    points = some_points(45)
+    store.upsert(points)
+    store.update_vectors(points.ids[:1], {"words": sparse({})})
+    assert store.count() == 45 and store.count(Filter(has=("words",))) == 45
+    assert store.count(Filter(lacks=("many",))) == 45 and store.count(exact=False) == 45
+    assert store.facet("path") == {f"p/{i}.py": 3 for i in range(15)}
+    assert store.facet("kind") == {"prose": 23, "code": 22}
+    assert store.facet("kind", Filter(match={"path": ("p/0.py",)})) == {"prose": 2, "code": 1}
+    assert ids_of(store.scroll(fields=())) == sorted(points.ids)
+    assert ids_of(store.scroll(after=sorted(points.ids)[3], limit=25)) == sorted(points.ids)[4:29]
+    assert len(store.get(points.ids, vectors=("dense",))) == 45
+    [found] = store.search([Leg("dense", dense(1)[0])], Filter(match={"kind": ("code",)}), 200, ())
+    assert len(found) == (10 if store.rules.max_limit else 22)
+    store.delete(where=Filter(match={"path": ("p/0.py",)}))
+    assert store.count() == 42
+
+
+def test_a_facet_of_many_values_is_whole(standin: Standin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vecloom.stores.client._FACET_VALUES", 5)
+    store = ClientStore.create(standin.client(), f"c-{uuid.uuid4().hex}", SCHEMA)
+    store.upsert(some_points(90))
+    assert store.facet("path") == {f"p/{i}.py": 3 for i in range(30)}
+    assert store.facet("kind") == {"prose": 45, "code": 45}
+
+
+def test_a_collection_of_an_earlier_version_is_read_in_strict_mode() -> None:
+    with Standin(strict={"enabled": True, **STRICT["all"]}) as standin:
+        client, name = standin.client(), f"c-{uuid.uuid4().hex}"
+        store = ClientStore.create(client, name, SCHEMA)
+        store.upsert(some_points(3))
+        client.delete_payload_index(name, "empty_vectors")
+        reader = ClientStore.open(client, name)
+        assert reader is not None and reader.count(Filter(has=("words",))) == 3
+        reader.make_ready()
+        reader.update_vectors([point_id(0)], {"words": sparse({})})
+        assert reader.count(Filter(has=("words",))) == 3
+
+
 # What only the embedded engine has.
+
+
+def test_a_shard_of_an_earlier_version_takes_empty_vectors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = tuple(key for key in INDEXED_KEYS if key != "empty_vectors")
+    monkeypatch.setattr("vecloom.stores.edge.INDEXED_KEYS", keys)
+    store = EdgeStore.create(tmp_path / "old", SCHEMA)
+    store.upsert(some_points(3))
+    assert store.count(Filter(lacks=("words",))) == 0
+    store.update_vectors([point_id(0)], {"words": sparse({})})
+    assert store.facet("empty_vectors") == {"words": 1}
+    assert store.count(Filter(lacks=("words",))) == 0 and store.count(Filter(has=("words",))) == 3
+    store.close()
 
 
 @pytest.fixture

@@ -246,7 +246,7 @@ def export(
         home = home_of(place, collection, config)
         fields = home.load().schema(config.registry()).vectors
         with home.access.open("export") as store:
-            total, name = store.count(), home.name
+            total, name = store.count(exact=False), home.name
         chosen = _chosen(fields, using, config)
         points = exporting.points_of_index(home, chosen)
 

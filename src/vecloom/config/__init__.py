@@ -15,6 +15,7 @@ config folder, and never looked for in an indexed tree:
     [server]                                # of Qdrant; QDRANT_URL and QDRANT_API_KEY win
     url = "https://qdrant.example.org:6333"
     api_key = "..."
+    ca = "ca.pem"                           # certificates to trust instead of the public ones
 
     [models.my-model]                       # a row of your own; under a built-in key it changes that row
     folder = "my-model"                     # relative to this file
@@ -32,7 +33,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vecloom.config.settings import DEFAULT_ORDER, FileSettings, OriginKind, absolute
+from vecloom.config.settings import DEFAULT_ORDER, FileSettings, OriginKind, absolute, clean_key
 from vecloom.errors import ConfigError
 from vecloom.registry import ModelSpec, Registry
 
@@ -48,7 +49,8 @@ class Config:
 
     ``file`` is where the config file is, or would be. ``folders`` maps a row's ``weights_id`` to the local
     folder that holds its files. ``models`` are the user's own rows, ready to use. ``server_url``,
-    ``api_key``: of the Qdrant server that is meant where none is named.
+    ``api_key``: of the Qdrant server that is meant where none is named. ``server_ca``: a PEM file of the
+    certificates that servers must have.
     """
 
     data_dir: Path
@@ -58,6 +60,7 @@ class Config:
     folders: Mapping[str, Path] = field(default_factory=dict)
     models: tuple[ModelSpec, ...] = ()
     server_url: str | None = None
+    server_ca: Path | None = None
     api_key: str | None = field(default=None, repr=False)
 
     def registry(self) -> Registry:
@@ -101,7 +104,8 @@ def load_config(
         folders=said.folders,
         models=said.models,
         server_url=environ.get("QDRANT_URL") or said.server_url,
-        api_key=environ.get("QDRANT_API_KEY") or said.api_key,
+        server_ca=said.server_ca,
+        api_key=clean_key(environ.get("QDRANT_API_KEY"), "QDRANT_API_KEY") or said.api_key,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, ValidationError
 
-from vecloom.config.settings import DEFAULT_ORDER, FileSettings, OriginKind, absolute
+from vecloom.config.settings import DEFAULT_ORDER, FileSettings, OriginKind, absolute, clean_key
 from vecloom.errors import ConfigError, UsageError
 from vecloom.registry import (
     BUILTIN,
@@ -28,7 +28,7 @@ Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)  # it may be a key
 
 
 class _WheelTable(_Table):
@@ -75,7 +75,8 @@ class _WeightsTable(_Table):
 
 class _ServerTable(_Table):
     url: Text | None = None
-    api_key: Text | None = None
+    api_key: Annotated[Text | None, Field(repr=False)] = None
+    ca: Text | None = None
 
 
 class _File(_Table):
@@ -106,7 +107,8 @@ def read_file(path: Path) -> FileSettings:
         folders=folders,
         models=tuple(rows.values()),
         server_url=file.server.url,
-        api_key=file.server.api_key,
+        server_ca=absolute(file.server.ca, base) if file.server.ca else None,
+        api_key=clean_key(file.server.api_key, f"{path}: server.api_key"),
     )
 
 

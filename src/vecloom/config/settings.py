@@ -30,6 +30,7 @@ class FileSettings:
     folders: Mapping[str, Path] = field(default_factory=dict)
     models: tuple[ModelSpec, ...] = ()
     server_url: str | None = None
+    server_ca: Path | None = None
     api_key: str | None = field(default=None, repr=False)
 
 
@@ -39,3 +40,17 @@ def absolute(value: str | Path, base: Path) -> Path:
         return (base / Path(value).expanduser()).absolute()
     except RuntimeError as problem:
         raise ConfigError(f"the folder {str(value)!r} cannot be found: {problem}") from problem
+
+
+def clean_key(key: str | None, name: str) -> str | None:
+    """An API key without blanks around it; None where nothing is left. ``name``: what a message calls it.
+
+    Raises:
+        ConfigError: it holds what no header of a request takes. The message does not show the key.
+    """
+    key = (key or "").strip()
+    if not all(" " <= letter <= "~" for letter in key):
+        raise ConfigError(
+            f"{name} holds a line end, another control character or a letter that is not ASCII; set it again"
+        )
+    return key or None

@@ -52,7 +52,7 @@ class CollectionHome:
         Raises:
             UsageError: the URL names no host, or a key would go over plain http.
         """
-        self._client = client or connect(url, config.api_key)
+        self._client = client or connect(url, config.api_key, config.server_ca)
         self.collection = collection
         self.name = f"{shown(url)}/collections/{collection}"
         self._registry = config.registry()

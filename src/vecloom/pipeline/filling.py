@@ -23,6 +23,7 @@ from vecloom.pipeline.points import (
 from vecloom.pipeline.report import IndexReport, Listener, Progress
 from vecloom.pipeline.shards import records
 from vecloom.runners import Runner
+from vecloom.stores import has_points
 from vecloom.types import Filter, Passage, Record, Vectors
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ class Filling:
 
     def _fill(self, runner: Runner[Window, Encoded], names: tuple[str, ...], size: WindowSize) -> None:
         with self._shard.visit() as store:
-            if not store.count(Filter(lacks=names)):
+            if not has_points(store, Filter(lacks=names)):
                 return
         backlog = backlog_of(records(self._shard.access, Filter(lacks=names), _PLAN_FIELDS))
         progress = _Progress(backlog, names, self._report, self._listener)

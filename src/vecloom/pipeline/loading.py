@@ -25,7 +25,7 @@ from vecloom.pipeline.points import OPERATION_POINTS, PASSAGE_HASH_FIELDS, passa
 from vecloom.pipeline.report import IndexReport, Listener, Progress
 from vecloom.pipeline.shards import records
 from vecloom.pipeline.states import remove_states
-from vecloom.stores import Store
+from vecloom.stores import Store, has_points
 from vecloom.types import Filter, Points, SparseRows, Vectors
 
 #: Points whose vectors are compared in the end, and how far apart a value may be: float32 of unit length.
@@ -168,7 +168,8 @@ class Loading:
     def _lacking(self) -> tuple[str, ...]:
         """Vectors that some points of the index lack."""
         with self._home.access.open("load") as store:
-            return tuple(v.name for v in store.schema.vectors if store.count(Filter(lacks=(v.name,))))
+            names = [v.name for v in store.schema.vectors]
+            return tuple(name for name in names if has_points(store, Filter(lacks=(name,))))
 
     def _done(self) -> int:
         """How many shards of this very pack are acknowledged."""

@@ -23,6 +23,7 @@ from vecloom.pipeline.states import FileStates
 from vecloom.pipeline.storing import Storing
 from vecloom.runners import Serial
 from vecloom.sources import ScanOptions
+from vecloom.stores import has_points
 from vecloom.types import Filter
 from vecloom.version import __version__
 
@@ -83,7 +84,7 @@ class Run:
         """What is left to do, by the names of a pass: points that lack its vectors, times its weights."""
         with self.home.access.open("index") as store:
             return {
-                one.names: store.count(Filter(lacks=one.names)) * float(max(1, one.weight_bytes))
+                one.names: store.count(Filter(lacks=one.names), exact=False) * float(max(1, one.weight_bytes))
                 for one in passes
             }
 
@@ -101,7 +102,7 @@ class Run:
         """Record which vectors some points lack, and further changes."""
         with self.home.access.open("index") as store:
             names = [v.name for v in store.schema.vectors]
-            lacking = tuple(name for name in names if store.count(Filter(lacks=(name,))))
+            lacking = tuple(name for name in names if has_points(store, Filter(lacks=(name,))))
         record(self.home, incomplete=lacking, **changes)
 
 
@@ -110,6 +111,7 @@ def remove_source(home: Home, source: str) -> int:
     where = Filter(match={"source": (source,)})
     manifest = home.load()
     forget_load(home)
+    home.save(manifest)  # who may not write it must not delete first
     with closing(FileStates(home.local, manifest.uid)) as states:
         states.doubt(source)
         with home.access.open("remove") as store:

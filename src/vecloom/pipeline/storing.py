@@ -15,7 +15,7 @@ from vecloom.pipeline.report import IndexReport, Listener, Progress
 from vecloom.pipeline.reuse import vectors_of_equal_texts
 from vecloom.pipeline.states import FileStates
 from vecloom.sources import File, ScanOptions, Skip, digest, read, scan
-from vecloom.stores import Store
+from vecloom.stores import Store, has_points
 from vecloom.types import Filter, Points
 
 T = TypeVar("T")
@@ -67,7 +67,7 @@ class Storing:
         """Store what is new or changed below ``root``, delete what is gone."""
         known = self._states.hashes(source)
         with self._shard.visit() as store:
-            self._slow_filled = any(store.count(Filter(has=(name,))) for name in self._slow)
+            self._slow_filled = any(has_points(store, Filter(has=(name,))) for name in self._slow)
         seen: set[str] = set()
         kept: list[str] = []
         window = _Window()

@@ -10,18 +10,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from vecloom.stores import empty
 from vecloom.types import Filter, Leg, Points, Record, Schema, Scored, VectorField, Vectors
 
 #: Payload keys that filters use; every store indexes them as keywords.
-INDEXED_KEYS = ("source", "path", "kind", "language", "chunk_hash")
+INDEXED_KEYS = ("source", "path", "kind", "language", "chunk_hash", empty.KEY)
 
 
 class Store(Protocol):
     """An open store of points with named vectors.
 
     Every write is validated before it reaches the engine (`vecloom.stores.validate`) and is acknowledged
-    when the call returns: a killed process loses nothing acknowledged. Points may lack named vectors.
-    Ids are UUID strings.
+    when the call returns: a killed process loses nothing acknowledged. Points may lack named vectors; a
+    sparse vector without a term counts as had (see `vecloom.stores.empty`). Ids are UUID strings.
     """
 
     schema: Schema
@@ -51,7 +52,8 @@ class Store(Protocol):
     ) -> list[list[Scored]]:
         """One ranked list a leg, in one batch call; payloads hold ``fields`` only.
 
-        Within a list: score descending, equal scores by id.
+        Within a list: score descending, equal scores by id. A server may give less than ``limit``, if that is
+        more than it allows.
         """
         ...
 
@@ -72,8 +74,8 @@ class Store(Protocol):
         """Points in the order of their ids, from the one behind ``after``, at most ``limit``."""
         ...
 
-    def count(self, where: Filter | None = None) -> int:
-        """How many points, exactly."""
+    def count(self, where: Filter | None = None, exact: bool = True) -> int:
+        """How many points; about how many where ``exact`` is False and that takes less."""
         ...
 
     def facet(self, key: str, where: Filter | None = None) -> dict[str, int]:
@@ -87,6 +89,11 @@ class Store(Protocol):
     def close(self) -> None:
         """Close; a closed store raises StoreError on use. Closing twice is fine."""
         ...
+
+
+def has_points(store: Store, where: Filter) -> bool:
+    """Whether a store holds a point that the filter matches: less work than to count them all."""
+    return next(store.scroll(where, (), limit=1), None) is not None
 
 
 class Access(Protocol):

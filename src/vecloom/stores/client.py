@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from qdrant_client import QdrantClient, models
 
 from vecloom.errors import StoreError
-from vecloom.stores import INDEXED_KEYS, client_terms, connection
+from vecloom.stores import INDEXED_KEYS, client_terms, connection, empty
+from vecloom.stores.client_terms import Rules
 from vecloom.stores.connection import NoCollectionError, TooLargeError, asked
-from vecloom.stores.shared import grown, missing_point, pages
+from vecloom.stores.shared import PAGE, grown, missing_point, pages
 from vecloom.stores.validate import check_ids, check_payloads, checked_leg, checked_points, checked_vectors
-from vecloom.types import Filter, Leg, Points, Record, Schema, Scored, VectorField, Vectors
+from vecloom.types import Filter, Leg, Points, Record, Schema, Scored, SparseRows, VectorField, Vectors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +34,9 @@ _LOOK = 0.5
 #: Kilobytes from which on a server builds a graph, where it does not say.
 _THRESHOLD = 20_000
 
+#: Values of a payload key that are asked for first: few keys have more.
+_FACET_VALUES = 1000
+
 #: Key of a collection's metadata that holds what a bulk load must restore.
 _BULK = "vecloom_bulk"
 
@@ -41,20 +46,27 @@ class ClientStore:
 
     The client is the caller's: closing the store leaves it open. A large write goes in several requests, each
     of which is applied as a whole. What fails for the moment (a server that restarts, is busy, or closes the
-    connection) is sent again: every write may be done twice.
+    connection) is sent again: every write may be done twice. Requests keep to the collection's strict mode.
     """
 
     def __init__(
-        self, client: QdrantClient, collection: str, schema: Schema, patience: float | None = None
+        self,
+        client: QdrantClient,
+        collection: str,
+        schema: Schema,
+        patience: float | None = None,
+        rules: Rules | None = None,
     ) -> None:
         """Use a collection that is there; `create` makes one, `open` finds its schema.
 
         ``patience``: seconds for which what fails for the moment is sent again (`connection.PATIENCE`).
+        ``rules``: what requests must keep to, where that is known; else the collection is asked.
         """
         self.schema = schema
         self.collection = collection
         self._client: QdrantClient | None = client
         self._patience = connection.PATIENCE if patience is None else patience
+        self._known_rules = rules
 
     @classmethod
     def create(
@@ -105,13 +117,23 @@ class ClientStore:
                 self._call(
                     client.create_payload_index, field_name=key, field_schema=models.PayloadSchemaType.KEYWORD
                 )
+        self._known_rules = None
 
     def info(self) -> models.CollectionInfo | None:
         """What the server tells of the collection; None where there is none of that name."""
         try:
-            return self._call(self._opened().get_collection)
+            info = self._call(self._opened().get_collection)
         except NoCollectionError:
             return None
+        self._known_rules = client_terms.rules_of(info, is_remote=_is_remote(self._opened()))
+        return info
+
+    @property
+    def rules(self) -> Rules:
+        """What requests must keep to."""
+        if self._known_rules is None:
+            self.info()
+        return self._known_rules or Rules()
 
     def metadata(self) -> Mapping[str, Any] | None:
         """What was written into the collection's metadata; None where there is no collection."""
@@ -190,10 +212,15 @@ class ClientStore:
     def upsert(self, points: Points) -> None:
         """Write whole points; see `vecloom.stores.Store`."""
         points, _ = checked_points(self.schema, points)
+        names = empty.empty_names(points.vectors)
 
         def built(chosen: range) -> list[models.PointStruct]:
             return [
-                models.PointStruct(id=points.ids[i], payload=dict(points.payloads[i]), vector=vector)
+                models.PointStruct(
+                    id=points.ids[i],
+                    payload=empty.mark_payload(points.payloads[i], names.get(i, ())),
+                    vector=vector,
+                )
                 for i, vector in client_terms.rows(points.vectors, chosen)
             ]
 
@@ -207,16 +234,22 @@ class ClientStore:
         checked = checked_vectors(self.schema, ids, vectors)
         if not checked:
             return
-        self._require(ids)
+        former = self._require(ids, marks=any(isinstance(column, SparseRows) for column in checked.values()))
 
         def built(chosen: range) -> list[models.PointVectors]:
             rows = client_terms.rows(checked, chosen)
-            return [models.PointVectors(id=ids[i], vector=vector) for i, vector in rows]
+            return [models.PointVectors(id=ids[i], vector=vector) for i, vector in rows if vector]
 
         def post(batch: list[models.PointVectors]) -> None:
-            self._call(self._opened().update_vectors, points=batch, wait=True)
+            if batch:
+                self._call(self._opened().update_vectors, points=batch, wait=True)
 
         self._send(client_terms.json_sizes(len(ids), checked), built, post)
+        for names, points in empty.group_points(ids, empty.empty_names(checked)).items():
+            self._call(self._opened().delete_vectors, vectors=list(names), points=points, wait=True)
+        for names, points in empty.change_marks(ids, checked, former).items():
+            marked = {empty.KEY: list(names)}
+            self._call(self._opened().set_payload, payload=marked, points=points, wait=True)
 
     def update_payloads(self, ids: Sequence[str], payloads: Sequence[Mapping[str, Any]]) -> None:
         """Merge payload keys of existing points; see `vecloom.stores.Store`."""
@@ -272,7 +305,7 @@ class ClientStore:
         if (ids is None) == (where is None):
             raise StoreError("delete takes ids or a filter: exactly one of them")
         if ids is None:
-            selector: Any = client_terms.condition(where)
+            selector: Any = self._condition(where) or models.Filter()
         else:
             check_ids(ids)
             selector = list(ids)
@@ -285,13 +318,13 @@ class ClientStore:
         """One ranked list a leg; see `vecloom.stores.Store`."""
         if not legs:
             return []
-        wanted = None if where is None else client_terms.condition(where)
+        wanted = self._condition(where)
         requests = [
             models.QueryRequest(
                 query=client_terms.query_vector(checked_leg(self.schema, leg)),
                 using=leg.name,
                 filter=wanted,
-                limit=limit,
+                limit=self.rules.limit(limit),
                 with_payload=client_terms.selected(fields),
                 params=client_terms.parameters(self.schema),
             )
@@ -308,15 +341,16 @@ class ClientStore:
         """Points by id; see `vecloom.stores.Store`."""
         check_ids(ids)
         found: list[models.Record] = []
+        read = client_terms.selected(empty.fields_to_read(self.schema, fields, vectors))
         step = client_terms.REQUEST_POINTS if vectors else client_terms.ASKED_POINTS
         for start in range(0, len(ids), step):
             found += self._call(
                 self._opened().retrieve,
                 ids=list(ids[start : start + step]),
-                with_payload=client_terms.selected(fields),
+                with_payload=read,
                 with_vectors=list(vectors) or False,
             )
-        records = {one.id: one for one in map(client_terms.record, found)}
+        records = {one.id: empty.restore_record(one, vectors) for one in map(client_terms.record, found)}
         return [records[point] for point in ids if point in records]
 
     def scroll(
@@ -328,33 +362,49 @@ class ClientStore:
         limit: int | None = None,
     ) -> Iterator[Record]:
         """Points in the order of their ids; see `vecloom.stores.Store`."""
-        wanted = None if where is None else client_terms.condition(where)
+        read = client_terms.selected(empty.fields_to_read(self.schema, fields, vectors))
 
         def fetch(offset: Any, size: int) -> tuple[list[Record], Any]:
             found, following = self._call(
                 self._opened().scroll,
-                scroll_filter=wanted,
+                scroll_filter=self._condition(where),
                 limit=size,
                 offset=offset,
-                with_payload=client_terms.selected(fields),
+                with_payload=read,
                 with_vectors=list(vectors) or False,
             )
-            return [client_terms.record(one) for one in found], following
+            return [empty.restore_record(client_terms.record(one), vectors) for one in found], following
 
-        return pages(fetch, after, limit)
+        return pages(fetch, after, limit, lambda: self.rules.limit(PAGE))
 
-    def count(self, where: Filter | None = None) -> int:
-        """How many points, exactly; see `vecloom.stores.Store`."""
-        wanted = None if where is None else client_terms.condition(where)
-        return self._call(self._opened().count, count_filter=wanted, exact=True).count
+    def count(self, where: Filter | None = None, exact: bool = True) -> int:
+        """How many points; see `vecloom.stores.Store`. All are read where the server gives no exact count."""
+        if exact and not self.rules.exact:
+            return sum(1 for _ in self.scroll(where, ()))
+        return self._call(self._opened().count, count_filter=self._condition(where), exact=exact).count
 
     def facet(self, key: str, where: Filter | None = None) -> dict[str, int]:
         """Points by value of an indexed key; see `vecloom.stores.Store`."""
-        wanted = None if where is None else client_terms.condition(where)
-        found = self._call(
-            self._opened().facet, key=key, facet_filter=wanted, limit=max(1, self.count()), exact=True
-        )
-        return {str(hit.value): hit.count for hit in found.hits if hit.count}
+        limit = _FACET_VALUES
+        while True:
+            limit = self.rules.limit(limit)
+            found = self._call(
+                self._opened().facet,
+                key=key,
+                facet_filter=self._condition(where),
+                limit=limit,
+                exact=self.rules.exact,
+            )
+            if len(found.hits) < limit:
+                return {str(hit.value): hit.count for hit in found.hits if hit.count}
+            if limit == self.rules.max_limit:
+                break
+            limit *= 10
+        values = (record.payload.get(key) for record in self.scroll(where, (key,)))
+        return dict(Counter(str(value) for value in values if value is not None))
+
+    def _condition(self, where: Filter | None) -> models.Filter | None:
+        return None if where is None else client_terms.condition(self.schema, where, self.rules.marked)
 
     def finalize(self) -> None:
         """Nothing to do: the server answers a write once its log holds it."""
@@ -373,16 +423,26 @@ class ClientStore:
         return self._ask(function, collection_name=self.collection, **arguments)
 
     def _ask(self, function: Callable[..., T], **arguments: Any) -> T:
-        return asked(self.collection, function, self._patience, **arguments)
+        return asked(self._opened(), self.collection, function, self._patience, **arguments)
 
-    def _require(self, ids: Sequence[str]) -> None:
-        there = {record.id for record in self.get(ids, ())}
-        refusal = missing_point(self.collection, ids, there)
+    def _require(self, ids: Sequence[str], marks: bool = False) -> dict[str, list[str]]:
+        """Refuse ids that are not there.
+
+        Returns the names of the points' empty vectors, where ``marks`` are asked for.
+        """
+        found: list[models.Record] = []
+        for start in range(0, len(ids), client_terms.ASKED_POINTS):
+            found += self._call(
+                self._opened().retrieve,
+                ids=list(ids[start : start + client_terms.ASKED_POINTS]),
+                with_payload=[empty.KEY] if marks else False,
+                with_vectors=False,
+            )
+        refusal = missing_point(self.collection, ids, {str(one.id) for one in found})
         if refusal is not None:
             raise refusal
+        return {str(one.id): (one.payload or {}).get(empty.KEY, []) for one in found}
 
 
 def _is_remote(client: QdrantClient) -> bool:
-    from qdrant_client.qdrant_remote import QdrantRemote
-
-    return isinstance(client._client, QdrantRemote)
+    return bool(connection.address_of(client))

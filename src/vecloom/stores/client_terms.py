@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from qdrant_client import models
 
 from vecloom.engine import spans
 from vecloom.errors import StoreError
+from vecloom.stores.empty import KEY, is_sparse
 from vecloom.stores.shared import OVERSAMPLING, PROFILES, QUANTILE, Profile, dim_of
 from vecloom.types import Filter, Leg, Record, Schema, Scored, SparseRows, VectorField, Vectors
 
@@ -23,6 +25,33 @@ ASKED_POINTS = 2000
 
 #: Bytes of JSON: of a float32 written as a double, of an index, of a point's punctuation and keys.
 _FLOAT_JSON, _INDEX_JSON, _POINT_JSON = 22, 12, 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What requests to a collection must keep to.
+
+    ``max_limit``: the most points or values of one answer; None without a limit. ``exact``: whether exact
+    counts are allowed. ``marked``: whether payloads may name empty vectors: an earlier version did not, and
+    made no index of the key.
+    """
+
+    max_limit: int | None = None
+    exact: bool = True
+    marked: bool = True
+
+    def limit(self, wanted: int) -> int:
+        """The number to ask for where ``wanted`` are wanted."""
+        return wanted if self.max_limit is None else min(wanted, self.max_limit)
+
+
+def rules_of(info: models.CollectionInfo, *, is_remote: bool) -> Rules:
+    """The rules of a collection; a client without a server has no payload indexes."""
+    marked = not is_remote or KEY in (info.payload_schema or {})
+    strict = info.config.strict_mode_config
+    if strict is None or not strict.enabled:
+        return Rules(marked=marked)
+    return Rules(strict.max_query_limit, strict.search_allow_exact is not False, marked)
 
 
 def settings_of(schema: Schema) -> dict[str, Any]:
@@ -142,9 +171,16 @@ def json_sizes(
 
 
 def rows(vectors: Mapping[str, Vectors], chosen: range) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The chosen points' numbers and vectors."""
+    """The chosen points' numbers and vectors, without empty ones."""
     for i in chosen:
-        yield i, {name: _plain(column, i) for name, column in vectors.items()}
+        yield (
+            i,
+            {
+                name: _plain(column, i)
+                for name, column in vectors.items()
+                if not isinstance(column, SparseRows) or column.indptr[i] < column.indptr[i + 1]
+            },
+        )
 
 
 def _plain(column: Vectors, i: int) -> Any:
@@ -157,16 +193,27 @@ def _sparse(indices: Any, values: Any) -> models.SparseVector:
     return models.SparseVector(indices=indices.tolist(), values=values.tolist())
 
 
-def condition(where: Filter | None) -> models.Filter:
-    """A filter; of all points where there is none."""
+def condition(schema: Schema, where: Filter | None, marked: bool = True) -> models.Filter:
+    """A filter; of all points where there is none.
+
+    ``marked``: whether payloads may name empty vectors (see `vecloom.stores.empty`).
+    """
     if where is None:
         return models.Filter()
+
+    def conditions(name: str) -> list[Any]:
+        """Conditions of which one holds where a point has the vector."""
+        had: list[Any] = [models.HasVectorCondition(has_vector=name)]
+        if marked and is_sparse(schema, name):
+            had.append(models.FieldCondition(key=KEY, match=models.MatchAny(any=[name])))
+        return had
+
     must: list[Any] = [
         models.FieldCondition(key=key, match=models.MatchAny(any=list(values)))
         for key, values in where.match.items()
     ]
-    must += [models.HasVectorCondition(has_vector=name) for name in where.has]
-    must_not: list[Any] = [models.HasVectorCondition(has_vector=name) for name in where.lacks]
+    must += [models.Filter(should=conditions(name)) for name in where.has]
+    must_not: list[Any] = [one for name in where.lacks for one in conditions(name)]
     return models.Filter(must=must, must_not=must_not)
 
 

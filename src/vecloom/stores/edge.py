@@ -16,7 +16,7 @@ import numpy as np
 import qdrant_edge as engine
 
 from vecloom.errors import StoreBusyError, StoreError, StoreFullError
-from vecloom.stores import INDEXED_KEYS, edge_terms
+from vecloom.stores import INDEXED_KEYS, edge_terms, empty
 from vecloom.stores.room import allocated, holes, require_room, reserve
 from vecloom.stores.shared import grown, missing_point, pages
 from vecloom.stores.validate import check_ids, check_payloads, checked_leg, checked_points, checked_vectors
@@ -44,8 +44,9 @@ class EdgeStore:
     """A shard of qdrant-edge in a folder of its own (see `vecloom.stores.Store`).
 
     One process owns the folder from open to close, readers included: `vecloom.stores.access` shares it. One
-    call writes one record of the engine's log, which is applied as a whole or not at all. Until the shard is
-    opened again, the weights of a sparse idf vector still count deleted points.
+    call writes one record of the engine's log, which is applied as a whole or not at all; an update of empty
+    vectors writes some more, and the one that counts them as had comes last. Until the shard is opened
+    again, the weights of a sparse idf vector still count deleted points.
     """
 
     def __init__(self, path: Path, shard: engine.EdgeShard, schema: Schema) -> None:
@@ -122,9 +123,19 @@ class EdgeStore:
     def update_vectors(self, ids: Sequence[str], vectors: Mapping[str, Vectors]) -> None:
         """Set named vectors of existing points; see `vecloom.stores.Store`."""
         checked = checked_vectors(self.schema, ids, vectors)
-        if ids and checked:
-            self._require(ids)
-            self._update(edge_terms.updated(ids, checked), len(ids), _vector_bytes(checked))
+        if not ids or not checked:
+            return
+        former = self._require(ids, marks=any(isinstance(column, SparseRows) for column in checked.values()))
+        if rows := edge_terms.filled_rows(ids, checked):
+            self._update(edge_terms.updated(rows), len(rows), _vector_bytes(checked))
+        for names, points in empty.group_points(ids, empty.empty_names(checked)).items():
+            self._update(engine.UpdateOperation.delete_vectors([*points], list(names)), len(points), 0)
+        marks = empty.change_marks(ids, checked, former)
+        if marks and empty.KEY not in self._call(self._opened().info).payload_schema:
+            self._update(edge_terms.indexed(empty.KEY), 0, 0)  # an earlier version made the shard
+        for names, points in marks.items():
+            marked = engine.UpdateOperation.set_payload([*points], {empty.KEY: list(names)})
+            self._update(marked, len(points), 0)
 
     def update_payloads(self, ids: Sequence[str], payloads: Sequence[Mapping[str, Any]]) -> None:
         """Merge payload keys of existing points, one log record a point; see `vecloom.stores.Store`."""
@@ -141,7 +152,7 @@ class EdgeStore:
         if (ids is None) == (where is None):
             raise StoreError("delete takes ids or a filter: exactly one of them")
         if ids is None:
-            wanted = edge_terms.condition(where) or engine.Filter()
+            wanted = edge_terms.condition(self.schema, where) or engine.Filter()
             self._update(engine.UpdateOperation.delete_points_by_filter(wanted), 0, 0)
         elif ids:
             check_ids(ids)
@@ -162,8 +173,9 @@ class EdgeStore:
     ) -> list[Record]:
         """Points by id; see `vecloom.stores.Store`."""
         check_ids(ids)
-        found = self._call(self._opened().retrieve, list(ids), _selected(fields), list(vectors) or False)
-        records = {one.id: one for one in map(edge_terms.record, found)}
+        read = _selected(empty.fields_to_read(self.schema, fields, vectors))
+        found = self._call(self._opened().retrieve, list(ids), read, list(vectors) or False)
+        records = {one.id: empty.restore_record(one, vectors) for one in map(edge_terms.record, found)}
         return [records[point] for point in ids if point in records]
 
     def scroll(
@@ -175,23 +187,26 @@ class EdgeStore:
         limit: int | None = None,
     ) -> Iterator[Record]:
         """Points in the order of their ids; see `vecloom.stores.Store`."""
-        wanted = edge_terms.condition(where)
+        wanted = edge_terms.condition(self.schema, where)
+        read = _selected(empty.fields_to_read(self.schema, fields, vectors))
 
         def fetch(offset: Any, size: int) -> tuple[list[Record], Any]:
-            request = engine.ScrollRequest(offset, size, wanted, _selected(fields), list(vectors) or False)
+            request = engine.ScrollRequest(offset, size, wanted, read, list(vectors) or False)
             found, following = self._call(self._opened().scroll, request)
-            return [edge_terms.record(one) for one in found], following
+            return [empty.restore_record(edge_terms.record(one), vectors) for one in found], following
 
         return pages(fetch, after, limit)
 
-    def count(self, where: Filter | None = None) -> int:
-        """How many points, exactly; see `vecloom.stores.Store`."""
-        request = engine.CountRequest(True, edge_terms.condition(where))
+    def count(self, where: Filter | None = None, exact: bool = True) -> int:
+        """How many points; see `vecloom.stores.Store`."""
+        request = engine.CountRequest(exact, edge_terms.condition(self.schema, where))
         return self._call(self._opened().count, request)
 
     def facet(self, key: str, where: Filter | None = None) -> dict[str, int]:
         """Points by value of an indexed key; see `vecloom.stores.Store`."""
-        request = engine.FacetRequest(key, max(1, self.count()), True, edge_terms.condition(where))
+        request = engine.FacetRequest(
+            key, max(1, self.count()), True, edge_terms.condition(self.schema, where)
+        )
         hits = self._call(self._opened().facet, request).hits
         # The engine also names values that only deleted points have.
         return {str(hit.value): hit.count for hit in hits if hit.count}
@@ -256,12 +271,17 @@ class EdgeStore:
         if self._unflushed >= _FLUSH_POINTS:
             self._flush()
 
-    def _require(self, ids: Sequence[str]) -> None:
-        """The engine would update the points before the first one that is missing, and then fail."""
-        found = self._call(self._opened().retrieve, list(ids), False, False)
+    def _require(self, ids: Sequence[str], marks: bool = False) -> dict[str, list[str]]:
+        """Refuse ids that are not there: the engine would update the points before the first of them.
+
+        Returns the names of the points' empty vectors, where ``marks`` are asked for.
+        """
+        read = [empty.KEY] if marks else False
+        found = self._call(self._opened().retrieve, list(ids), read, False)
         refusal = missing_point(self.path, ids, {str(one.id) for one in found})
         if refusal is not None:
             raise refusal
+        return {str(one.id): (one.payload or {}).get(empty.KEY, []) for one in found}
 
 
 def _engine_call(path: Path, function: Callable[..., T], *args: Any) -> T:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import qdrant_edge as engine
 
+from vecloom.stores.empty import KEY, empty_names, is_sparse, mark_payload
 from vecloom.stores.shared import OVERSAMPLING, PROFILES, QUANTILE, dim_of
 from vecloom.types import Filter, Leg, Points, Record, Schema, Scored, SparseRows, VectorField, Vectors
 
@@ -87,29 +88,32 @@ def indexed(key: str) -> engine.UpdateOperation:
 
 def upserted(points: Points) -> engine.UpdateOperation:
     """The operation that writes whole points."""
-    rows = _rows(len(points), points.vectors)
+    rows, empty = _rows(len(points), points.vectors), empty_names(points.vectors)
     return engine.UpdateOperation.upsert_points(
         [
-            engine.Point(point, vector, dict(payload))
-            for point, vector, payload in zip(points.ids, rows, points.payloads, strict=True)
+            engine.Point(points.ids[i], vector, mark_payload(points.payloads[i], empty.get(i, ())))
+            for i, vector in enumerate(rows)
         ]
     )
 
 
-def updated(ids: Sequence[str], vectors: Mapping[str, Vectors]) -> engine.UpdateOperation:
+def filled_rows(ids: Sequence[str], vectors: Mapping[str, Vectors]) -> list[tuple[str, dict[str, Any]]]:
+    """Points with what is to be written of their named vectors; those with empty ones only are left out."""
+    return [(point, row) for point, row in zip(ids, _rows(len(ids), vectors), strict=True) if row]
+
+
+def updated(rows: Sequence[tuple[str, dict[str, Any]]]) -> engine.UpdateOperation:
     """The operation that sets named vectors of points."""
-    rows = _rows(len(ids), vectors)
-    return engine.UpdateOperation.update_vectors(
-        [engine.PointVectors(point, vector) for point, vector in zip(ids, rows, strict=True)]
-    )
+    return engine.UpdateOperation.update_vectors([engine.PointVectors(point, row) for point, row in rows])
 
 
 def _rows(count: int, vectors: Mapping[str, Vectors]) -> Iterator[dict[str, Any]]:
-    """One dict of named vectors a point. The engine reads array rows as they are."""
+    """One dict of named vectors a point, without empty ones. The engine reads array rows as they are."""
     for i in range(count):
         yield {
             name: _sparse(*column.row(i)) if isinstance(column, SparseRows) else column[i]
             for name, column in vectors.items()
+            if not isinstance(column, SparseRows) or column.indptr[i] < column.indptr[i + 1]
         }
 
 
@@ -118,15 +122,23 @@ def _sparse(indices: Any, values: Any) -> engine.SparseVector:
     return engine.SparseVector(indices, values)
 
 
-def condition(where: Filter | None) -> engine.Filter | None:
+def condition(schema: Schema, where: Filter | None) -> engine.Filter | None:
     """A filter, or None where it asks for nothing."""
     if where is None:
         return None
+
+    def conditions(name: str) -> list[Any]:
+        """Conditions of which one holds where a point has the vector."""
+        had: list[Any] = [engine.HasVectorCondition(name)]
+        if is_sparse(schema, name):
+            had.append(engine.FieldCondition(KEY, engine.MatchAny([name])))
+        return had
+
     must: list[Any] = [
         engine.FieldCondition(key, engine.MatchAny(list(values))) for key, values in where.match.items()
     ]
-    must += [engine.HasVectorCondition(name) for name in where.has]
-    must_not: list[Any] = [engine.HasVectorCondition(name) for name in where.lacks]
+    must += [engine.Filter(should=conditions(name)) for name in where.has]
+    must_not: list[Any] = [one for name in where.lacks for one in conditions(name)]
     return engine.Filter(must=must, must_not=must_not)
 
 
@@ -134,7 +146,7 @@ def queries(
     schema: Schema, legs: Sequence[Leg], where: Filter | None, limit: int, fields: Sequence[str]
 ) -> engine.QueryBatchRequest:
     """One request a leg, planned by the engine as one batch."""
-    wanted = condition(where)
+    wanted = condition(schema, where)
     params = engine.SearchParams(
         hnsw_ef=max(_EF_LEAST, _EF_TIMES * limit),
         quantization=engine.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)

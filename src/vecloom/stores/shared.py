@@ -10,7 +10,7 @@ from vecloom.errors import StoreError
 from vecloom.types import Record, Schema, VectorField
 
 #: Points in one page of a scroll.
-_PAGE = 1000
+PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +59,20 @@ def missing_point(where: object, ids: Sequence[str], there: set[str]) -> StoreEr
 
 
 def pages(
-    fetch: Callable[[Any, int], tuple[list[Record], Any]], after: str | None, limit: int | None
+    fetch: Callable[[Any, int], tuple[list[Record], Any]],
+    after: str | None,
+    limit: int | None,
+    size: Callable[[], int] = lambda: PAGE,
 ) -> Iterator[Record]:
     """Records in pages. ``fetch(offset, size)`` gives a page from ``offset`` on, and the next offset or None.
 
-    An engine's offset is the first point of a page, the contract's ``after`` the last one seen.
+    ``size``: the most records of a page, asked once the first one is read. An engine's offset is the first
+    point of a page, the contract's ``after`` the last one seen.
     """
     offset: Any = after
     left = limit
     while left is None or left > 0:
-        page, offset = fetch(offset, _PAGE if left is None else min(_PAGE, left + 1))
+        page, offset = fetch(offset, size() if left is None else min(size(), left + 1))
         page = [record for record in page if record.id != after][:left]
         yield from page
         left = None if left is None else left - len(page)
