@@ -18,7 +18,7 @@ from vecloom.pack.manifest import PackManifest, load_pack_manifest
 from vecloom.pack.reading import Pack
 from vecloom.pipeline.manifest import Manifest
 from vecloom.pipeline.naming import name_sources
-from vecloom.pipeline.places import Place, home_of, is_url
+from vecloom.pipeline.places import Place, folder_of, home_of, is_url
 from vecloom.pipeline.report import IndexReport, Listener, Progress, both, quiet
 from vecloom.pipeline.setup import chunking_for, engine_of, instant_names, passes_for, pinned
 from vecloom.pipeline.writer import FILE_NAMES, writing
@@ -237,8 +237,8 @@ def export(
     from vecloom.pipeline import exporting
 
     config = config or load_config()
-    if not is_url(place) and ((Path(place) / MANIFEST).exists() or Path(place).is_file()):
-        pack = Pack.open(Path(place))
+    if not is_url(place) and ((folder_of(place) / MANIFEST).exists() or folder_of(place).is_file()):
+        pack = Pack.open(folder_of(place))
         fields, total, name = pack.manifest.fields, pack.manifest.points, str(place)
         chosen = _chosen(fields, using, config)
         points = exporting.points_of_pack(pack, [field.name for field in chosen])

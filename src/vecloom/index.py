@@ -23,7 +23,7 @@ from vecloom.fusion import FusionName
 from vecloom.pipeline.home import FolderHome, Home
 from vecloom.pipeline.manifest import FILE_NAME, Manifest, load_manifest, widened
 from vecloom.pipeline.naming import name_sources
-from vecloom.pipeline.places import Place, home_of, is_url
+from vecloom.pipeline.places import Place, folder_of, home_of, is_url
 from vecloom.pipeline.report import IndexReport, Listener, both, quiet
 from vecloom.pipeline.reranking import Reranker
 from vecloom.pipeline.setup import chunking_for, engine_of, instant_names, passes_for, pinned
@@ -208,7 +208,7 @@ class Index:
             raise UsageError(
                 "a collection is made anew beside the old one: name another --collection, then forget the old"
             )
-        path = Path(place).absolute()
+        path = folder_of(place)
         config = config or load_config()
         former = _readable(path)
         if former is not None:

@@ -126,7 +126,9 @@ def place_named(index: str | None, collection: str | None, config: Config) -> st
             raise UsageError(
                 f"--collection {collection} is on which server? Name it: --index http://HOST:6333"
             )
-        return config.server_url
+        from vecloom.pipeline.places import require_url
+
+        return require_url(config.server_url, "QDRANT_URL or [server] url")
     return index
 
 

@@ -15,7 +15,7 @@ from vecloom.evaluate.formats import read_judged
 from vecloom.evaluate.judged import Judged, drawn
 from vecloom.evaluate.opening import opened
 from vecloom.index import Index, Notice
-from vecloom.pipeline.places import Place, is_url
+from vecloom.pipeline.places import Place, folder_of, is_url
 from vecloom.pipeline.report import Listener, quiet
 from vecloom.recipe import Asked
 from vecloom.weights import unheard
@@ -93,7 +93,7 @@ class Assessor:
                     roots = _roots(index, subject.name)
         if not recipes:
             recipes = [("made with the default models", Asked())]
-        folders = [Path(subject.place) for subject in subjects if not is_url(subject.place)]
+        folders = [folder_of(subject.place) for subject in subjects if not is_url(subject.place)]
         with mined_tree(
             roots if tree is None else [tree],
             most=self.settings.most or QUERIES,

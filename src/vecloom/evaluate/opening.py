@@ -11,14 +11,14 @@ from vecloom import carry
 from vecloom.config import Config
 from vecloom.index import Index, Notice
 from vecloom.pack.files import MANIFEST
-from vecloom.pipeline.places import Place, is_url
+from vecloom.pipeline.places import Place, folder_of, is_url
 from vecloom.pipeline.report import Listener, quiet
 from vecloom.weights import unheard
 
 
 def is_pack(place: Place) -> bool:
     """Whether a place is a pack: its folder, or an archive of one."""
-    return not is_url(place) and (Path(place).is_file() or (Path(place) / MANIFEST).is_file())
+    return not is_url(place) and (folder_of(place).is_file() or (folder_of(place) / MANIFEST).is_file())
 
 
 @contextmanager
@@ -44,6 +44,6 @@ def opened(
         return
     with tempfile.TemporaryDirectory(prefix="vecloom-eval-") as folder:
         side = Path(folder) / "index"
-        carry.load(place, side, config=config, notice=notice, listener=listener)
+        carry.load(folder_of(place), side, config=config, notice=notice, listener=listener)
         with Index.open(side, device=device, config=config, notice=notice) as index:
             yield index
