@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from changing_tree import ChangingTree
+from qdrant_operations import TokenAccess
 from qdrant_standin import Standin
 from vecloom import carry
 from vecloom.cli import run
@@ -545,3 +546,155 @@ def test_the_manifest_of_a_collection_is_the_folders_but_for_roots(
     folder, server = made
     assert folder.models == server.models and folder.sources == server.sources
     assert folder.counted_by == server.counted_by and folder.chunk_tokens == server.chunk_tokens
+
+
+@pytest.fixture
+def wordless(tree: Path) -> Path:
+    """A tree with records whose texts hold no word, which some models give no term."""
+    texts = ["???", "!!! ---", "the of and", "shuttle and heddle"]
+    lines = [json.dumps({"_id": str(i), "text": text}) for i, text in enumerate(texts)]
+    (tree / "records.jsonl").write_text("\n".join(lines), "utf-8")
+    return tree
+
+
+def test_texts_without_a_word_are_done_on_every_store(place: Place, wordless: Path, tmp_path: Path) -> None:
+    records = wordless / "records.jsonl"
+    for where, collection in ((tmp_path / "index", None), (place.url, place.name)):
+        with Index.create(where, ("minilm",), collection=collection, config=place.config) as index:
+            index.add(records, wordless)
+        asked = Asked(("minilm", "bm25", "bm25-code", "bm42"))
+        with Index.prepare(where, asked, collection=collection, config=place.config) as index:
+            report = index.add(records, wordless)
+            assert index.incomplete == ()
+            status = index.status()
+            assert set(status.vectors.values()) == {status.points} == {report.points}
+            again = index.add(records, wordless)
+            assert not again.encoded and again.unchanged == again.files
+            assert "heddle" in index.search("heddle", using=["bm25"])[0].text
+    out = {name: tmp_path / f"{name}.jsonl" for name in ("folder", "server")}
+    carry.export(tmp_path / "index", "jsonl", out["folder"], config=place.config)
+    carry.export(place.url, "jsonl", out["server"], collection=place.name, config=place.config)
+    mine, theirs = (
+        [json.loads(line) for line in path.read_text("utf-8").splitlines()] for path in out.values()
+    )
+    assert [(one["id"], one["payload"]) for one in mine] == [(one["id"], one["payload"]) for one in theirs]
+    assert any(one["vector"]["bm25"]["indices"] == [] for one in mine)
+    assert all("empty_vectors" not in one["payload"] for one in mine)
+    assert [one["vector"].keys() for one in mine] == [one["vector"].keys() for one in theirs]
+
+
+def test_a_pack_with_texts_without_a_word_is_loaded_everywhere(
+    place: Place, wordless: Path, tmp_path: Path
+) -> None:
+    records = wordless / "records.jsonl"
+    for where, collection in ((tmp_path / "index", None), (place.url, place.name)):
+        for models in (("minilm", "bm25"), ("minilm", "bm42", "bm25")):  # the second adds a vector
+            pack = tmp_path / f"pack-{len(models)}"
+            carry.embed(pack, records, models=models, config=place.config)
+            carry.load(pack, where, collection=collection, config=place.config)
+            carry.load(pack, where, collection=collection, config=place.config)
+        with Index.open(where, collection=collection, config=place.config) as index:
+            assert index.incomplete == () and set(index.status().vectors.values()) == {4}
+
+
+STRICT: dict[str, dict[str, Any]] = {
+    "limit": {"max_query_limit": 10},
+    "exact": {"search_allow_exact": False},
+    "unindexed": {"unindexed_filtering_retrieve": False, "unindexed_filtering_update": False},
+}
+STRICT["all"] = {key: value for one in STRICT.values() for key, value in one.items()}
+
+
+@pytest.mark.parametrize("name", STRICT)
+def test_everything_works_in_strict_mode(name: str, wordless: Path, tmp_path: Path, config: Config) -> None:
+    carry.embed(tmp_path / "pack", wordless, config=config)
+    with Standin(api_key=KEY, strict={"enabled": True, **STRICT[name]}) as strict:
+        url = strict.url
+        with Index.create(url, ("minilm", "bm25"), collection="docs", config=config) as index:
+            points = index.add(wordless).points
+        with Index.prepare(url, Asked(("minilm", "bm25", "bm42")), collection="docs", config=config) as index:
+            index.add(wordless)
+            (wordless / "new.md").write_text("# New\n\nA heddle.\n", "utf-8")
+            (wordless / "records.jsonl").unlink()
+            report = index.add(wordless)
+            assert report.new == 1 and report.deleted >= 1
+            status = index.status()
+            assert status.points == report.points == sum(count for _, count in status.sources.values())
+            assert set(status.vectors.values()) == {report.points} and status.incomplete == ()
+            assert index.search("heddle")[0].path == "new.md"
+            assert index.search("open connection", limit=50, per_file=5, explain=True)
+            assert index.search("heddle", filters={"path": "*.md", "kind": "prose"})[0].path == "new.md"
+            assert len(index.files()) >= 1
+        assert carry.export(url, "jsonl", tmp_path / "out", collection="docs", config=config) == report.points
+        loaded = carry.load(tmp_path / "pack", url, collection="loaded", alias="live", config=config)
+        assert loaded.points == points
+        carry.load(tmp_path / "pack", url, collection="loaded", config=config)
+        with Index.open(url, collection="live", config=config) as index:
+            assert index.search("open connection") and index.remove("tree") == points
+            assert index.status().points == 0
+
+
+def test_a_token_does_what_the_server_allows(wordless: Path, tmp_path: Path, config: Config) -> None:
+    tokens: dict[str, TokenAccess] = {
+        "token-reads": [{"collection": "docs", "access": "r"}],
+        "token-writes": [{"collection": "docs", "access": "rw"}],
+        "token-reads-all": "r",
+        "token-elsewhere": [{"collection": "other", "access": "rw"}],
+    }
+    carry.embed(tmp_path / "pack", wordless, config=config)
+    with Standin(api_key=KEY, tokens=tokens) as server:
+        with Index.create(server.url, collection="docs", config=config) as index:
+            points = index.add(wordless).points
+        (wordless / "new.md").write_text("# New\n\nA heddle.\n", "utf-8")
+        manifest = server.client().get_collection("docs").config.metadata
+        for token in ("token-reads", "token-writes", "token-reads-all"):
+            given = replace(config, api_key=token)
+            with Index.open(server.url, collection="docs", config=given) as index:
+                assert index.search("open connection") and index.status().points == points
+                exported = carry.export(
+                    server.url, "jsonl", tmp_path / f"{token}.jsonl", collection="docs", config=given
+                )
+                assert exported == points
+            writes: list[Callable[[Config], object]] = [
+                lambda given: add(server.url, wordless, given),
+                lambda given: remove(server.url, given),
+                lambda given: carry.load(tmp_path / "pack", server.url, collection="docs", config=given),
+            ]
+            for write in writes:
+                with pytest.raises(StoreError) as refused:
+                    write(given)
+                said = str(refused.value)
+                assert "403 (Forbidden: Global" in said and "\n" not in said and token not in said
+                assert "; writing the manifest into the collection's metadata needs manage access" in said
+                assert said.endswith("set QDRANT_API_KEY to one that has it")
+        given = replace(config, api_key="token-writes")
+        server.forget()
+        with pytest.raises(
+            StoreError, match=r"listing the collections, for --alias, needs access to the whole"
+        ):
+            carry.load(tmp_path / "pack", server.url, alias="live", config=given)
+        given = replace(config, api_key="token-elsewhere")
+        with pytest.raises(StoreError, match=r'reading the collection needs read access \("r"\) to it'):
+            Index.open(server.url, collection="docs", config=given)
+        with pytest.raises(
+            StoreError, match=r'making a collection needs manage access \("m"\) to the server'
+        ):
+            Index.create(server.url, collection="other", config=given)
+        with pytest.raises(StoreError, match=r'writing points needs read and write access \("rw"\)'):
+            store = ClientStore.open(connection.connect(server.url, "token-reads"), "docs")
+            assert store is not None
+            store.delete(ids=[str(uuid.uuid4())])
+        assert server.client().count("docs").count == points
+        assert server.client().get_collection("docs").config.metadata == manifest
+        allowed = server.requests(path="^/(aliases|collections)$")
+        assert {one.status for one in allowed} == {403}  # asked only for an alias
+
+
+def add(url: str, tree: Path, config: Config) -> None:
+    with Index.prepare(url, Asked(), collection="docs", config=config) as index:
+        index.add(tree)
+
+
+def remove(url: str, config: Config) -> None:
+    with Index.open(url, collection="docs", config=config) as index:
+        index.remove("tree")
