@@ -25,6 +25,7 @@ from vecloom.pipeline.report import IndexReport, Listener, Progress
 from vecloom.pipeline.writer import writer_of, writing
 from vecloom.stores import Store, connection
 from vecloom.stores.client import ClientStore
+from vecloom.stores.client_terms import Rules
 from vecloom.stores.connection import connect, shown
 from vecloom.types import Schema
 
@@ -57,6 +58,7 @@ class CollectionHome:
         self.name = f"{shown(url)}/collections/{collection}"
         self._registry = config.registry()
         self._schema: Schema | None = None
+        self._rules: Rules | None = None
         self._places = config.data_dir / "collections"
         self._uid: str | None = None
         self._reached = False
@@ -73,7 +75,7 @@ class CollectionHome:
 
         ``patience``: see `ClientStore`; short until the server has answered once.
         """
-        return ClientStore(self._client, self.collection, schema, self._patience(patience))
+        return ClientStore(self._client, self.collection, schema, self._patience(patience), self._rules)
 
     def _patience(self, asked: float | None) -> float | None:
         return asked if self._reached else connection.SHORT_PATIENCE
@@ -82,6 +84,7 @@ class CollectionHome:
         """The collection with the schema that it has, or None."""
         found = ClientStore.open(self._client, self.collection, self._patience(None))
         self._reached = True
+        self._rules = None if found is None else found.rules
         return found
 
     def exists(self) -> bool:
@@ -108,8 +111,10 @@ class CollectionHome:
 
     def load(self) -> Manifest:
         """The manifest, with this machine's roots; see `Home`."""
-        said = self.store(Schema(())).metadata()
+        store = self.store(Schema(()))
+        said = store.metadata()
         self._reached = True
+        self._rules = None if said is None else store.rules
         if said is None:
             raise IndexFormatError(f"there is no {self.name}; make it with vecloom index or load")
         if _KEY not in said:
@@ -163,6 +168,7 @@ class CollectionHome:
     def tidy(self) -> None:
         """Make what a killed run left unmade; see `Home`."""
         self.store(self.schema()).make_ready()
+        self._rules = None  # there may be an index more
 
     def size(self) -> int | None:
         """Not known; see `Home`."""
