@@ -26,7 +26,7 @@ from vecloom.pipeline.writer import writer_of, writing
 from vecloom.stores import Store, connection
 from vecloom.stores.client import ClientStore
 from vecloom.stores.client_terms import Rules
-from vecloom.stores.connection import connect, shown
+from vecloom.stores.connection import address_of, connect, shown
 from vecloom.types import Schema
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class CollectionHome:
         """
         self._client = client or connect(url, config.api_key, config.server_ca)
         self.collection = collection
-        self.name = f"{shown(url)}/collections/{collection}"
+        self.name = f"{address_of(self._client) or shown(url)}/collections/{collection}"
         self._registry = config.registry()
         self._schema: Schema | None = None
         self._rules: Rules | None = None

@@ -112,10 +112,10 @@ def connect(url: str, api_key: str | None = None, ca: Path | None = None) -> Qdr
             return QdrantClient(
                 **address.place, api_key=api_key, timeout=TIMEOUT, check_compatibility=False, **options
             )
-    except ImportError as error:  # of a SOCKS proxy
+    except ImportError as error:
         raise UsageError(
-            f"the proxy {hide_password(str(options['proxy']))} needs another package ({error}); "
-            f"install it, or set NO_PROXY={address.host}"
+            f"the proxy {hide_password(str(options['proxy']))} needs a package that is not installed: "
+            f'pip install "httpx[socks]", or set NO_PROXY={address.host}'
         ) from error
 
 
@@ -245,7 +245,7 @@ def asked(
             raise (NoCollectionError if gone else StoreError)(f"{collection}: {_line(error)}") from error
         address, key = address_of(client), key_of(client)
         where = f"{collection} at {address}" if address else collection
-        said = _said(cause)
+        said = _said(cause).replace(key, "***") if key else _said(cause)  # it may come back in an answer
         wait = None if _is_untrusted(said) else _pause_asked(cause)
         now = time.monotonic()
         if wait is None:
@@ -256,9 +256,7 @@ def asked(
             time.sleep(min(max(wait, pause), deadline - now))
             pause = min(2 * pause, _LONGEST_PAUSE)
             continue
-        if key and (key in str(refusal) or key in str(cause)):  # a server may send back what it was sent
-            raise type(refusal)(str(refusal).replace(key, "***")) from None
-        raise refusal from cause
+        raise refusal from (None if key and key in str(cause) else cause)
 
 
 def _is_untrusted(said: str) -> bool:
@@ -276,7 +274,7 @@ def _advice(error: Exception, said: str, method: str, key: str | None) -> str:
         return "; the API key that was sent is not valid: set QDRANT_API_KEY to one that is"
     if status in (403, "PERMISSION_DENIED"):
         what, access = _ACCESS.get(method, _READING)
-        sent = "the API key that was sent has it not" if key else "no API key was sent"
+        sent = "the API key that was sent lacks it" if key else "no API key was sent"
         return f"; {what} needs {access}, and {sent}: set QDRANT_API_KEY to one that has it"
     return ""
 
