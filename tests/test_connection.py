@@ -137,8 +137,9 @@ def test_a_key_that_no_header_takes_is_refused_and_not_shown(
     file = tmp_path / "config.toml"
     escaped = "".join(f"\\u{ord(letter):04x}" for letter in key)
     file.write_text(f'[server]\napi_key = "{escaped}"\n', "utf-8")
+    environ = {"QDRANT_API_KEY": f" {key}x\n"}
     calls: dict[str, Callable[[], Any]] = {
-        "QDRANT_API_KEY": lambda: load_config(environ={"QDRANT_API_KEY": key}),
+        "(QDRANT_API_KEY)": lambda: Index.open("https://127.0.0.1:9", config=load_config(environ=environ)),
         "server.api_key": lambda: load_config(file=file, environ={}),
         "the API key": lambda: Index.open("http://127.0.0.1:9", config=replace(tiny_config, api_key=key)),
     }
@@ -398,6 +399,17 @@ def test_grpc_trusts_a_private_ca(certificates: Path) -> None:
         ClientStore.open(client, "docs", patience=0.0)
     client.close()
     server.stop(None)
+
+
+def test_certificates_of_the_environment_that_are_none_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "none.pem").write_text("")
+    for name in ("none.pem", "gone.pem"):
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / name))
+        with pytest.raises(ConfigError, match=rf"^SSL_CERT_FILE = .*{name}.* cannot be used"):
+            connect("https://host")
+        connect("http://host").close()
 
 
 def test_a_ca_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:

@@ -113,4 +113,6 @@ def test_a_server_of_the_settings_is_a_url(
     assert done.code == 2 and done.err.startswith("vecloom: QDRANT_URL or [server] url = ")
     assert done.err.endswith(f"is no URL; give http://{host}") and "sekret" not in done.err
     assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("QDRANT_URL", " http://127.0.0.1:9/x\r\n")
+    assert "127.0.0.1:9/x" in vecloom("search", "x", "--collection", "c").err
     assert require_url("grpcs://host", "QDRANT_URL") == "grpcs://host"

@@ -33,7 +33,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vecloom.config.settings import DEFAULT_ORDER, FileSettings, OriginKind, absolute, clean_key
+from vecloom.config.settings import DEFAULT_ORDER, FileSettings, OriginKind, absolute
 from vecloom.errors import ConfigError
 from vecloom.registry import ModelSpec, Registry
 
@@ -103,9 +103,10 @@ def load_config(
         order=said.order,
         folders=said.folders,
         models=said.models,
-        server_url=environ.get("QDRANT_URL") or said.server_url,
+        server_url=(environ.get("QDRANT_URL") or "").strip() or said.server_url,
         server_ca=said.server_ca,
-        api_key=clean_key(environ.get("QDRANT_API_KEY"), "QDRANT_API_KEY") or said.api_key,
+        # It may be meant for others: whether a request takes it is checked where one is sent.
+        api_key=(environ.get("QDRANT_API_KEY") or "").strip() or said.api_key,
     )
 
 

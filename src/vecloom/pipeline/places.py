@@ -70,13 +70,13 @@ def require_url(url: str, setting: str) -> str:
 
 def refuse_address(place: str, setting: str = "") -> str:
     """Why a text is refused as the address of a server; shows no user, password or query of it."""
-    place = place.strip()
+    typed, place = place, place.strip()
     rest = re.sub(f"^{_SCHEME}?/*", "", place, flags=re.IGNORECASE)
     host, slash, path = rest.partition("?")[0].partition("#")[0].partition("/")
     host = f"{host.rpartition('@')[2] or 'HOST:6333'}{slash}{path}"
     scheme = place.partition(":")[0].lower()
     wanted = f"{scheme if scheme in SCHEMES else 'http'}://{host}"
-    given = host if "@" in place or "?" in place else place
+    given = host if "@" in place or "?" in place else place if place == typed else repr(typed)
     if setting:
         return f"{setting} = {given} is no URL; give {wanted}"
     return f"{given} is no URL of a server, and no folder is there; give {wanted}, or ./{host} for a folder"

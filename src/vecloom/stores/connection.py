@@ -5,6 +5,7 @@ Importing this module loads qdrant-client (some 750 ms): import it where a serve
 
 from __future__ import annotations
 
+import os
 import ssl
 import time
 import warnings
@@ -85,7 +86,7 @@ def connect(url: str, api_key: str | None = None, ca: Path | None = None) -> Qdr
         ConfigError: the key cannot be sent, or ``ca`` holds no certificate.
     """
     address = parse_address(url)
-    api_key = clean_key(api_key, "the API key")
+    api_key = clean_key(api_key, "the API key (QDRANT_API_KEY)")
     if api_key and not address.is_safe:
         if address.host not in _LOOPBACK:
             raise UsageError(f"the API key would go to {shown(url)} in plain text; use https")
@@ -103,7 +104,7 @@ def connect(url: str, api_key: str | None = None, ca: Path | None = None) -> Qdr
     else:
         options["proxy"] = address.proxy
         if address.is_safe:
-            options["verify"] = httpx.create_ssl_context() if ca is None else read_context(ca)
+            options["verify"] = _public_context() if ca is None else read_context(ca)
     if options["proxy"] and not is_usable(options["proxy"]):
         raise UsageError(f"{hide_password(options['proxy'])!r} is no URL of a proxy; see to HTTPS_PROXY")
     try:
@@ -194,6 +195,17 @@ def read_context(ca: Path) -> ssl.SSLContext:
     except OSError as error:
         raise ConfigError(
             f"[server] ca = {str(ca)!r} cannot be read ({error.strerror}); give a PEM file"
+        ) from None
+
+
+def _public_context() -> ssl.SSLContext:
+    """A context that trusts public certificates, or those of SSL_CERT_FILE and SSL_CERT_DIR."""
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        raise ConfigError(
+            f"SSL_CERT_FILE = {os.environ.get('SSL_CERT_FILE', '')!r} cannot be used ({_line(error)}); "
+            f"unset it, or give a PEM file"
         ) from None
 
 
