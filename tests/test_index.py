@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from vecloom.errors import (
 from vecloom.index import Index
 from vecloom.pipeline.manifest import load_manifest
 from vecloom.pipeline.report import Progress
+from vecloom.pipeline.states import FileStates
 from vecloom.pipeline.writer import writing
 from vecloom.recipe import Asked
 
@@ -381,9 +384,7 @@ def test_a_name_is_not_taken_from_a_root_that_is_there(
             index.add(tmp_path / "other", source="tree")
 
 
-def test_damage_found_late_in_the_file_cache_is_said_and_mended(
-    tree: Path, tmp_path: Path, tiny_config: Config
-) -> None:
+def test_damage_anywhere_in_the_file_cache_is_mended(tree: Path, tmp_path: Path, tiny_config: Config) -> None:
     for number in range(300):
         (tree / f"file{number}.md").write_text(f"# {number}\n", "utf-8")
     with Index.create(tmp_path / "index", config=tiny_config) as index:
@@ -393,10 +394,18 @@ def test_damage_found_late_in_the_file_cache_is_said_and_mended(
         data = bytearray(path.read_bytes())
         data[8192:] = b"\xff" * (len(data) - 8192)
         path.write_bytes(bytes(data))
-        with pytest.raises(StoreError, match="run again"):
-            index.add(tree)
         assert not index.add(tree).encoded
         assert contents(index) == before
+
+
+def test_a_file_cache_that_breaks_during_a_run_is_removed_and_said(tmp_path: Path) -> None:
+    states = FileStates(tmp_path, "uid")
+    with closing(sqlite3.connect(tmp_path / "files.db")) as other:
+        other.execute("DROP TABLE files")
+    with pytest.raises(StoreError, match="run again"):
+        states.hashes("tree")
+    with closing(FileStates(tmp_path, "uid")) as anew:
+        assert anew.blank and anew.hashes("tree") == {}
 
 
 def test_a_text_under_another_heading_is_encoded_anew(tmp_path: Path, tiny_config: Config) -> None:

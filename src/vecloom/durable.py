@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from vecloom.errors import StoreError, StoreFullError
 
 #: What is appended to the name of a file that is being written.
 PART = ".part"
+
+#: No JSON file that vecloom writes for itself comes near this size.
+_MOST_JSON_BYTES = 64 << 20
 
 _FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 
@@ -45,6 +50,34 @@ def written(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file that vecloom wrote, and that anything may have happened to since.
+
+    Raises:
+        OSError: it is not there, or cannot be read.
+        ValueError: it is not a regular file, too large, not UTF-8, not JSON, or nested too deeply.
+    """
+    # A FIFO would block in `open`: the kind of file is asked for first.
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("it is not a regular file")
+    if status.st_size > _MOST_JSON_BYTES:
+        raise ValueError(f"it has {status.st_size >> 20} MiB")
+    return parse_json(path.read_bytes())
+
+
+def parse_json(data: bytes) -> Any:
+    """Parse JSON.
+
+    Raises:
+        ValueError: it is not UTF-8, not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(data.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _sync(folder: Path) -> None:

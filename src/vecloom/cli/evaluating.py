@@ -96,6 +96,7 @@ def _subjects(
     index: str | None, collection: str | None, compare: tuple[str, str] | None, optional: bool, config: Config
 ) -> list[Subject]:
     """The indexes that the options mean; none where they name none and none is needed."""
+    from vecloom.cli.output import say
     from vecloom.evaluate.assessing import Subject
     from vecloom.locate import index_for_search
     from vecloom.pipeline.places import is_url
@@ -105,7 +106,7 @@ def _subjects(
     place = place_named(index, collection, config)
     if place is None and optional:
         return []
-    return [Subject(place or index_for_search(config, Path.cwd()), collection)]
+    return [Subject(place or index_for_search(config, Path.cwd(), say), collection)]
 
 
 def _tell(made: list[Evaluation], report: Path | None, json: bool) -> None:

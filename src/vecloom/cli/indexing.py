@@ -97,7 +97,7 @@ def index(
     if paths:
         name_sources({}, paths, source)  # what cannot be indexed is refused before anything is made
     place = place_named(index, collection, config) or (
-        index_for_roots(config, paths) if paths else index_for_search(config, Path.cwd())
+        index_for_roots(config, paths, say) if paths else index_for_search(config, Path.cwd(), say)
     )
     there = home_of(place, collection, config).exists()
     if not paths and not there:

@@ -146,5 +146,5 @@ def open_index(index: str | None, collection: str | None, device: str = "auto") 
     from vecloom.locate import index_for_search
 
     config = load_config()
-    place = place_named(index, collection, config) or index_for_search(config, Path.cwd())
+    place = place_named(index, collection, config) or index_for_search(config, Path.cwd(), say)
     return Index.open(place, collection=collection, device=device, config=config, notice=say)

@@ -87,7 +87,7 @@ def load_config(
     _check_variables(environ)
     named = file or _folder(environ, "VECLOOM_CONFIG")
     path = named or platformdirs.user_config_path("vecloom", appauthor=False) / "config.toml"
-    if named is not None and not path.is_file():
+    if named is not None and not path.exists():
         raise ConfigError(f"there is no config file {str(path)!r}; create it, or unset VECLOOM_CONFIG")
     said = _read(path)
     return Config(
@@ -111,7 +111,10 @@ def load_config(
 
 
 def _read(path: Path) -> FileSettings:
-    if not path.is_file():
+    try:
+        if not path.exists():
+            return FileSettings()
+    except PermissionError:  # in a home that this user may not enter, there is no file of theirs
         return FileSettings()
     # pydantic takes 0.1 s to import: only who has a config file pays for it.
     from vecloom.config.file import read_file

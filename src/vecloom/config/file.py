@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from vecloom.config.settings import DEFAULT_ORDER, FileSettings, OriginKind, absolute, clean_key
 from vecloom.errors import ConfigError, UsageError
@@ -23,7 +23,8 @@ from vecloom.registry import (
     Wheel,
 )
 
-Text = Annotated[str, StringConstraints(min_length=1)]
+Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00]*$")]
+Size = Annotated[int, Field(gt=0, lt=2**31)]
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 
 
@@ -50,17 +51,17 @@ class _ModelTable(_Table):
     aliases: list[Text] | None = None
     vector_name: Text | None = None
     kind: ModelKind | None = None
-    dim: PositiveInt | None = None
-    matryoshka_dims: list[PositiveInt] | None = None
-    recommended_tokens: PositiveInt | None = None
-    max_tokens: PositiveInt | None = None
+    dim: Size | None = None
+    matryoshka_dims: list[Size] | None = None
+    recommended_tokens: Size | None = None
+    max_tokens: Size | None = None
     pooling: Pooling | None = None
     normalise: bool | None = None
     prompts: dict[Text, dict[Role, str]] | None = None
     modifier: Literal["idf"] | None = None
     licence: Text | None = None
     backends: Annotated[list[Literal["onnx", "torch", "openvino"]], Field(min_length=1)] | None = None
-    recommended_batch: PositiveInt | None = None
+    recommended_batch: Size | None = None
     shared_pass: Text | None = None
     settings: dict[Text, float | str] | None = None
     onnx_file: Text | None = None
@@ -114,11 +115,16 @@ def read_file(path: Path) -> FileSettings:
 
 def _parse(path: Path) -> _File:
     try:
+        if not path.is_file():
+            raise ValueError("it is not a regular file")
         return _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except ValidationError as wrong:
         raise _refusal(path, [_field_problem(error) for error in wrong.errors()]) from wrong
+    except RecursionError:
+        raise ConfigError(f"{path} cannot be read as TOML: it is nested too deeply") from None
     except (OSError, ValueError) as problem:
-        raise ConfigError(f"{path} cannot be read as TOML: {problem}") from problem
+        said = problem.strerror if isinstance(problem, OSError) else problem
+        raise ConfigError(f"{path} cannot be read as TOML: {said}") from problem
 
 
 def _field_problem(error: Mapping[str, Any]) -> str:
@@ -128,7 +134,7 @@ def _field_problem(error: Mapping[str, Any]) -> str:
             key = where.removeprefix("models.")
             return f'{where} is not a setting; a key with a dot is quoted: [models."{key}"]'
         return f"{where} is not a setting"
-    value = "..." if error["loc"][0] == "server" else repr(error["input"])  # it may hold the key
+    value = "..." if error["loc"][0] == "server" else repr(error["input"])[:200]  # it may hold the key
     return f"{where} = {value}: {error['msg'][0].lower()}{error['msg'][1:]}"
 
 

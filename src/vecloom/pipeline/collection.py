@@ -14,13 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter, ValidationError
-
 from vecloom.config import Config
-from vecloom.durable import written
+from vecloom.durable import read_json, written
 from vecloom.errors import IndexFormatError, StoreError, UsageError
 from vecloom.pipeline.home import Visits
-from vecloom.pipeline.manifest import Manifest, manifest_of, said_of
+from vecloom.pipeline.manifest import Manifest, is_sources, manifest_of, said_of
 from vecloom.pipeline.report import IndexReport, Listener, Progress
 from vecloom.pipeline.writer import writer_of, writing
 from vecloom.stores import Store, connection
@@ -121,7 +119,7 @@ class CollectionHome:
             raise IndexFormatError(
                 f"{self.name} was not made by vecloom; make another --collection with vecloom index or load"
             )
-        manifest = _validated(manifest_of(said[_KEY], self.name), self.name)
+        manifest = manifest_of(said[_KEY], self.name, "make another --collection with vecloom index or load")
         self._uid = manifest.uid
         self._schema = manifest.schema(self._registry)
         roots = self._roots()
@@ -188,11 +186,22 @@ class CollectionHome:
         return self.store(self.schema()).point_alias(alias)
 
     def _roots(self) -> Mapping[str, str]:
+        path = self.local / _ROOTS
         try:
-            roots: dict[str, str] = json.loads((self.local / _ROOTS).read_text("utf-8"))
+            roots = read_json(path)
         except FileNotFoundError:
             return {}
-        return roots
+        except (OSError, ValueError) as error:
+            raise IndexFormatError(
+                f"{path} cannot be read ({error}); remove it, and name each tree once more: "
+                f"vecloom index PATH --source NAME"
+            ) from None
+        if not is_sources(roots):
+            raise IndexFormatError(
+                f"{path} holds no names and roots; remove it, and name each tree once more: "
+                f"vecloom index PATH --source NAME"
+            )
+        return dict(roots)
 
     def _save_roots(self, sources: Mapping[str, str]) -> None:
         with written(self.local / _ROOTS) as file:
@@ -244,16 +253,3 @@ class _Visits:
 def _placeless(manifest: Manifest) -> Manifest:
     """The manifest without roots, which stay on this machine."""
     return replace(manifest, sources=dict.fromkeys(manifest.sources, ""))
-
-
-def _validated(manifest: Manifest, place: str) -> Manifest:
-    """A manifest whose parts are of their types: metadata may be anybody's.
-
-    Raises:
-        IndexFormatError: they are not.
-    """
-    try:
-        return TypeAdapter(Manifest).validate_python(said_of(manifest) | {"models": manifest.models})
-    except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise IndexFormatError(f"the metadata of {place} are wrong: {where}; make it anew") from error

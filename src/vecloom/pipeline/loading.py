@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vecloom.durable import written
+from vecloom.durable import read_json, written
 from vecloom.engine import take_rows
 from vecloom.errors import IndexMismatchError, PackError, StoreError
 from vecloom.pack.manifest import PackManifest, Shard
@@ -172,12 +172,15 @@ class Loading:
             return tuple(name for name in names if has_points(store, Filter(lacks=(name,))))
 
     def _done(self) -> int:
-        """How many shards of this very pack are acknowledged."""
+        """How many shards of this very pack are acknowledged; none where the ledger cannot be read."""
         try:
-            said: dict[str, Any] = json.loads(self._ledger.read_text("utf-8"))
-        except FileNotFoundError:
+            said = read_json(self._ledger)
+        except (OSError, ValueError):
             return 0
-        return int(said["shards"]) if said["pack"] == self._id else 0
+        if not isinstance(said, dict) or said.get("pack") != self._id:
+            return 0
+        done, most = said.get("shards"), len(self._pack.manifest.shards)
+        return done if type(done) is int and 0 <= done <= most else 0
 
     def _acknowledge(self, shards: int) -> None:
         with written(self._ledger) as file:

@@ -5,25 +5,63 @@ A cache: the shard is the truth, and everything here can be had again from its p
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 from vecloom.errors import StoreError, StoreFullError
 
 FILE_NAME = "files.db"
+_FILE_NAMES = (f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", FILE_NAME)
 
 #: In place of a hash: the shard holds points of this file, but nobody knows whether all of them.
 UNVERIFIED = ""
 
-_TABLES = """
+#: Version of the tables. A database of a newer one is begun anew, as a damaged one is.
+_VERSION = 1
+
+#: Table -> its columns.
+_COLUMNS = {
+    "meta": ("uid",),
+    "files": ("source", "path", "hash", "chunks"),
+    "roots": ("source", "device", "has_git"),
+}
+
+_TABLES = f"""
 CREATE TABLE IF NOT EXISTS meta (uid TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS files (
     source TEXT NOT NULL, path TEXT NOT NULL, hash TEXT NOT NULL, chunks INTEGER NOT NULL,
     PRIMARY KEY (source, path)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS roots (source TEXT PRIMARY KEY, device INTEGER NOT NULL, has_git INTEGER NOT NULL);
+PRAGMA user_version = {_VERSION};
 """
+
+#: Rows that no version has written: SQLite keeps any type in any column.
+_STRANGE = """
+SELECT 1 FROM files WHERE typeof(source) != 'text' OR typeof(path) != 'text' OR typeof(hash) != 'text'
+UNION ALL SELECT 1 FROM roots WHERE typeof(device) != 'integer' OR typeof(has_git) != 'integer'
+UNION ALL SELECT 1 FROM meta WHERE typeof(uid) != 'text' LIMIT 1
+"""
+
+
+class _StrangeError(Exception):
+    """The database is not one of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class RootMark:
+    """What the root of a source looked like when its last run was complete.
+
+    ``device``: the number of the device that it lay on (``st_dev``). ``has_git``: it held a repository.
+    """
+
+    device: int
+    has_git: bool
 
 
 class FileStates:
@@ -43,11 +81,13 @@ class FileStates:
         """
         self._path = folder / FILE_NAME
         self._uid = uid
+        if any((folder / name).exists() and not (folder / name).is_file() for name in _FILE_NAMES):
+            remove_states(folder)
         try:
             self._db = self._open()
-        except sqlite3.OperationalError as error:
-            raise _refusal(self._path, error) from None
-        except sqlite3.DatabaseError:
+        except (sqlite3.DatabaseError, _StrangeError) as error:
+            if _is_refusal(error):
+                raise _refusal(self._path, error) from None
             remove_states(folder)
             self._db = self._open()
 
@@ -56,13 +96,17 @@ class FileStates:
         try:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
+            _check_tables(db)
             db.executescript(_TABLES)
+            if db.execute(_STRANGE).fetchone():
+                raise _StrangeError
             row = db.execute("SELECT uid FROM meta").fetchone()
             #: True where this cache knows nothing of the shard's points and has to be told by `rebuild`.
             self.blank = row is None or row[0] != self._uid
             if self.blank:
                 db.execute("DELETE FROM files")
-        except sqlite3.Error:
+                db.execute("DELETE FROM roots")
+        except (sqlite3.Error, _StrangeError):
             db.close()
             raise
         return db
@@ -79,11 +123,11 @@ class FileStates:
         """Refusals of the database in our words. A damaged one is removed: the next run asks the shard."""
         try:
             yield
-        except sqlite3.OperationalError as error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise _refusal(self._path, error) from None
         except sqlite3.DatabaseError as error:
+            if _is_refusal(error):
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise _refusal(self._path, error) from None
             self._db.close()
             remove_states(self._path.parent)
             raise StoreError(
@@ -140,6 +184,19 @@ class FileStates:
         """Forget a source."""
         with self._transaction() as db:
             db.execute("DELETE FROM files WHERE source = ?", (source,))
+            db.execute("DELETE FROM roots WHERE source = ?", (source,))
+
+    def root(self, source: str) -> RootMark | None:
+        """What the root of a source looked like when its last run was complete; None where nobody knows."""
+        with self._guarded():
+            row = self._db.execute("SELECT device, has_git FROM roots WHERE source = ?", (source,)).fetchone()
+        return None if row is None else RootMark(row[0], bool(row[1]))
+
+    def mark_root(self, source: str, mark: RootMark) -> None:
+        """Record what the root of a source looks like now that its run is complete."""
+        device = mark.device if mark.device < 2**63 else mark.device - 2**64  # SQLite has signed numbers
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO roots VALUES (?, ?, ?)", (source, device, int(mark.has_git)))
 
     def close(self) -> None:
         """Close the database."""
@@ -148,8 +205,31 @@ class FileStates:
 
 def remove_states(folder: Path) -> None:
     """Remove the cache of an index, its log included: another database must never be given an old log."""
-    for name in (f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", FILE_NAME):
-        (folder / name).unlink(missing_ok=True)
+    for path in (folder / name for name in _FILE_NAMES):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _check_tables(db: sqlite3.Connection) -> None:
+    """Refuse tables of other columns, and what a newer version wrote."""
+    if db.execute("PRAGMA user_version").fetchone()[0] not in range(_VERSION + 1):
+        raise _StrangeError
+    for table, columns in _COLUMNS.items():
+        kinds = {row[0] for row in db.execute("SELECT type FROM sqlite_master WHERE name = ?", (table,))}
+        found = tuple(row[1] for row in db.execute(f"PRAGMA table_info({table})"))
+        if kinds not in (set(), {"table"}) or found not in ((), columns):
+            raise _StrangeError
+
+
+def _is_refusal(error: Exception) -> TypeGuard[sqlite3.OperationalError]:
+    """Whether the system or another process refused, and the database itself may be whole.
+
+    Text that is not UTF-8 has no code, a table that is not as expected has SQLITE_ERROR.
+    """
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, sqlite3.OperationalError) and code not in (None, sqlite3.SQLITE_ERROR)
 
 
 def _refusal(path: Path, error: sqlite3.OperationalError) -> StoreError:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vecloom.durable import read_json
 from vecloom.errors import StoreBusyError, StoreError
 from vecloom.lock import FileLock
 from vecloom.pipeline.report import Listener, Progress
@@ -91,9 +92,9 @@ def writer_of(folder: Path) -> str:
         lock.release()
         return ""
     try:
-        note = json.loads((folder / _NOTE).read_text("utf-8"))
+        note = read_json(folder / _NOTE)
         minutes = int((time.time() - note["since"]) / 60)
-        parts = [f"process {note['pid']}", f"{minutes} min", note["progress"]]
+        parts = [f"process {note['pid']}", f"{minutes} min", str(note["progress"])]
         return f"vecloom {note['command']} ({', '.join(filter(None, parts))})"
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return "another process"

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vecloom.durable import read_json
 from vecloom.errors import StoreBusyError, StoreError
 from vecloom.lock import FileLock
 from vecloom.stores.waiting import Queue, Ticket
@@ -220,7 +221,7 @@ class ShardAccess:
 
     def _held_by(self) -> str:
         try:
-            said = json.loads((self.folder / _HOLDER).read_text("utf-8"))
+            said = read_json(self.folder / _HOLDER)
             seconds = max(0.0, time.time() - float(said["since"]))
             progress = f", {said['progress']}" if said.get("progress") else ""
             return (
