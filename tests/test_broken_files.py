@@ -13,15 +13,16 @@ from typing import Any
 
 import pytest
 
-from commands import Vecloom
+from commands import Commands, Vecloom
 from stored import contents
 from vecloom import carry
 from vecloom.config import Config, load_config
 from vecloom.errors import ConfigError, IndexFormatError, StoreBusyError, StoreError
 from vecloom.index import Index
 from vecloom.pipeline.home import LEDGER
-from vecloom.pipeline.manifest import load_manifest, manifest_of, said_of
+from vecloom.pipeline.manifest import load_manifest, manifest_of, record_in, said_of
 from vecloom.pipeline.writer import writer_of, writing
+from vecloom.stores.edge import EdgeStore, engine_version
 
 WORDS = ["bm25-code"]
 
@@ -287,3 +288,77 @@ def test_a_broken_config_is_one_line(tmp_path: Path, data: bytes, why: str) -> N
 def test_a_folder_in_place_of_the_config_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not a regular file"):
         load_config(file=tmp_path, environ={})
+
+
+def damage(folder: Path, pattern: str, data: bytes = b"") -> None:
+    """Overwrite a file of the shard."""
+    path = next(folder.glob(f"shard-*/{pattern}"))
+    path.write_bytes(data)
+
+
+#: Files of a shard that the engine reads at once: a panic, and refusals of several kinds.
+DAMAGED = {
+    "panic": "segments/*/payload_index/*/has_values/status.dat",
+    "segment": "segments/*/segment.json",
+    "version": "segments/*/version.info",
+    "log": "wal/open-1",
+    "config": "edge_config.json",
+}
+
+
+@pytest.mark.parametrize("pattern", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_shard_is_one_line_that_names_it(
+    tiny_environ: dict[str, str], folder: Path, tree: Path, tmp_path: Path, pattern: str
+) -> None:
+    damage(folder, pattern)
+    vecloom = Commands(tiny_environ | {"RUST_BACKTRACE": "1"}, tmp_path)
+    for command in (["search", "weave"], ["index", str(tree)]):
+        done = vecloom.run(*command, "--index", folder)
+        lines = [line for line in done.stderr.splitlines() if "replaces the built-in row" not in line]
+        assert done.returncode == 1 and len(lines) == 1, done
+        assert str(folder / "shard-1") in lines[0] and f"vecloom index --rebuild --index {folder}" in lines[0]
+
+
+def test_a_damaged_shard_is_mended_by_a_rebuild(vecloom: Vecloom, folder: Path) -> None:
+    damage(folder, DAMAGED["segment"])
+    assert vecloom("search", "weave", "--index", folder).code == 1
+    assert vecloom("index", "--rebuild", "--index", folder).code == 0
+    assert "weave.py" in vecloom("search", "weave", "--index", folder).out
+
+
+def test_a_panic_while_a_shard_is_open_is_an_error_and_closes_it(folder: Path, tiny_config: Config) -> None:
+    panic = type("PanicException", (BaseException,), {})  # as the binding calls its own
+
+    def refuse(*_arguments: Any) -> None:
+        raise panic("index out of bounds")
+
+    with Index.open(folder, config=tiny_config) as index:
+        assert index.search("weave")
+        with index._home.access.open("test") as store:
+            assert isinstance(store, EdgeStore)
+            with pytest.raises(StoreError) as error:
+                store._call(refuse)
+            assert store.is_closed
+        is_one_line(error, str(folder / "shard-1"), "index out of bounds", "--rebuild")
+        assert index.search("weave")  # opened anew
+
+
+def test_a_shard_of_another_engine_is_one_line_with_both_versions(
+    vecloom: Vecloom, folder: Path, tree: Path
+) -> None:
+    here = engine_version()
+    assert load_manifest(folder).engine == here
+    record_in(folder, engine="0.8.3")
+    for command in (["search", "weave"], ["status"], ["index", str(tree)]):
+        done = vecloom(*command, "--index", folder)
+        assert done.code == 1 and len(done.err.splitlines()) == 1, done
+        assert all(part in done.err for part in (str(folder / "shard-1"), "0.8.3", here))
+    assert load_manifest(folder).engine == "0.8.3"  # no run has claimed it
+    for unknown in ("", f"{here.rpartition('.')[0]}.99"):
+        record_in(folder, engine=unknown)
+        assert vecloom("search", "weave", "--index", folder).code == 0
+        assert vecloom("index", tree, "--index", folder).code == 0
+        assert load_manifest(folder).engine == here
+    record_in(folder, engine="0.8.3")
+    assert vecloom("index", "--rebuild", "--index", folder).code == 0
+    assert vecloom("search", "weave", "--index", folder).code == 0

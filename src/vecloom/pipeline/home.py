@@ -150,9 +150,10 @@ class FolderHome:
 
     def _open_shard(self) -> EdgeStore:
         """Open the shard that is current now: called with the shard's lock held."""
-        from vecloom.stores.edge import EdgeStore
+        from vecloom.stores.edge import EdgeStore, check_engine
 
         manifest = self.load()
+        check_engine(self.folder / manifest.shard, manifest.engine)
         return EdgeStore.open(self.folder / manifest.shard, manifest.schema(self._registry))
 
     def exists(self) -> bool:

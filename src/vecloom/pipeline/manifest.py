@@ -17,8 +17,8 @@ from vecloom.recipe import Asked, ModelRecord, Recipe, changed
 from vecloom.registry import Registry
 from vecloom.types import ProfileName, Schema
 
-#: Version of the index folder's layout. A reader refuses what is newer.
-FORMAT = 1
+#: Version of the index folder's layout. A reader refuses what is newer. 2: ``engine`` and ``absent``.
+FORMAT = 2
 FILE_NAME = "index.json"
 
 #: What a user can do about one that cannot be read.
@@ -34,7 +34,9 @@ class Manifest(Recipe):
 
     ``sources``: name -> absolute root (kept on this machine only). ``unfinished``: sources that an index run
     began to read and has not read to the end. ``incomplete``: vector names that some points lack.
-    ``profile``: how graphs are built and searched.
+    ``profile``: how graphs are built and searched. ``engine``: the version of the embedded engine that wrote
+    the shard, "" where that is not known. ``absent``: sources whose root was gone at the last run, so that
+    points of files that are gone with it are kept, and hidden.
     """
 
     uid: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -43,6 +45,8 @@ class Manifest(Recipe):
     incomplete: tuple[str, ...] = ()
     unfinished: tuple[str, ...] = ()
     profile: ProfileName = "default"
+    engine: str = ""
+    absent: tuple[str, ...] = ()
 
     def schema(self, registry: Registry) -> Schema:
         """The store's schema: one named vector a model."""
@@ -176,6 +180,8 @@ _CHECKS: dict[str, _Check] = {
     "incomplete": _NAMES,
     "unfinished": _NAMES,
     "profile": _one_of(get_args(ProfileName)),
+    "engine": _TEXT,
+    "absent": _NAMES,
 }
 
 

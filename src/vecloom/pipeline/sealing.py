@@ -61,6 +61,14 @@ class ShardWriter:
             points, bare = self._count(store)
         if bare and (self._sealed or _due(points, bare)):
             self._seal(points)
+        self._record_engine()
+
+    def _record_engine(self) -> None:
+        """Record which engine wrote the shard, where another patch version did before."""
+        from vecloom.stores.edge import engine_version
+
+        if load_manifest(self._folder).engine != engine_version():
+            record_in(self._folder, engine=engine_version())
 
     def _count(self, store: EdgeStore) -> tuple[int, int]:
         """All points, and those outside sealed segments as of the last flush."""

@@ -33,7 +33,7 @@ def create_index(folder: Path, manifest: Manifest, schema: Schema) -> None:
         StoreBusyError: another process is making it.
         StoreError: the folder cannot be made or written.
     """
-    from vecloom.stores.edge import EdgeStore
+    from vecloom.stores.edge import EdgeStore, engine_version
 
     require_vacant(folder, manifest)
     try:
@@ -47,7 +47,7 @@ def create_index(folder: Path, manifest: Manifest, schema: Schema) -> None:
         shutil.rmtree(shard, ignore_errors=True)
         try:
             EdgeStore.create(shard, schema).close()
-            manifest.save(folder)
+            replace(manifest, engine=engine_version()).save(folder)
         except BaseException:
             shutil.rmtree(shard, ignore_errors=True)
             raise

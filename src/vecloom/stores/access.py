@@ -84,7 +84,7 @@ class ShardAccess:
                 yield self._store
             finally:
                 self._used = time.monotonic()
-                if self._queue.first() is None:
+                if self._queue.first() is None and not self._store.is_closed:
                     self._keep()
                 else:
                     self._give_up()

@@ -6,7 +6,7 @@ translated here and nowhere else.
 
 from __future__ import annotations
 
-import json
+import importlib.metadata
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 import numpy as np
 import qdrant_edge as engine
 
-from vecloom.errors import StoreBusyError, StoreError, StoreFullError
-from vecloom.stores import INDEXED_KEYS, edge_terms, empty
+from vecloom.durable import read_json
+from vecloom.errors import StoreBusyError, StoreError, StoreFullError, is_panic
+from vecloom.stores import INDEXED_KEYS, edge_terms, empty, panics
 from vecloom.stores.room import allocated, holes, require_room, reserve
 from vecloom.stores.shared import grown, missing_point, pages
 from vecloom.stores.validate import check_ids, check_payloads, checked_leg, checked_points, checked_vectors
@@ -249,7 +250,13 @@ class EdgeStore:
             self.finalize()
         finally:
             shard, self._shard = self._shard, None
-            _engine_call(self.path, shard.close)
+            if shard is not None:
+                _engine_call(self.path, shard.close)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it cannot be used any more: it was closed, or the engine panicked."""
+        return self._shard is None
 
     def _opened(self) -> engine.EdgeShard:
         if self._shard is None:
@@ -257,7 +264,11 @@ class EdgeStore:
         return self._shard
 
     def _call(self, function: Callable[..., T], *args: Any) -> T:
-        return _engine_call(self.path, function, *args)
+        try:
+            return _engine_call(self.path, function, *args)
+        except EnginePanicError:
+            self._shard = None  # its locks may never be given back: closing it could wait for ever
+            raise
 
     def _update(self, operation: engine.UpdateOperation, points: int, size: int) -> None:
         require_room(self.path, _SPREAD * (size + points * _POINT_BYTES) + self._reserve)
@@ -284,29 +295,75 @@ class EdgeStore:
         return {str(one.id): (one.payload or {}).get(empty.KEY, []) for one in found}
 
 
+def engine_version() -> str:
+    """The version of the installed engine."""
+    return importlib.metadata.version("qdrant-edge-py")
+
+
+def check_engine(path: Path, written_by: str) -> None:
+    """Refuse a shard that another major or minor version of the engine wrote; "" is not known, and passes.
+
+    Raises:
+        StoreError: another version wrote it.
+    """
+    here = engine_version()
+    if written_by and written_by.split(".")[:2] != here.split(".")[:2]:
+        raise StoreError(
+            f"{path} was written by version {written_by} of the engine qdrant-edge, and this is {here}; use "
+            f"the vecloom that made the index, or {_rebuild(path)}"
+        )
+
+
+def _rebuild(path: Path) -> str:
+    return f'make the index again with "vecloom index --rebuild --index {path.parent}"'
+
+
+class EnginePanicError(StoreError):
+    """The engine failed in a way that leaves its object unusable."""
+
+
+#: Refusals of the system, which say nothing about the shard: no permission, a read-only disk, no memory, no
+#: file or process left to open, an error of the disk.
+_OF_THE_SYSTEM = tuple(f"os error {number})" for number in (1, 5, 11, 12, 13, 23, 24, 30))
+
+
 def _engine_call(path: Path, function: Callable[..., T], *args: Any) -> T:
-    """Call the engine, which raises bare Exception for all that goes wrong in it."""
+    """Call the engine, which raises bare Exception for all that goes wrong in it, and panics on damage."""
     try:
-        return function(*args)
+        with panics.hidden_stderr():
+            return function(*args)
     except Exception as error:
         said = " ".join(str(error).split())
         if "WouldBlock" in said:
             raise StoreBusyError(f"{path} is held by another process; try again when that is done") from error
         if "os error 28" in said or "No space left" in said:
             raise StoreFullError(f"the disk of {path} is full; make room and run again") from error
-        if type(error) is Exception:
-            raise StoreError(f"{path}: {said}") from error
-        raise
+        if type(error) is not Exception:
+            raise
+        if any(refusal in said for refusal in _OF_THE_SYSTEM):
+            raise StoreError(f"{path}: {said:.300}") from error
+        if function in (engine.EdgeShard.load, engine.EdgeShard.create):
+            raise StoreError(f"{path} cannot be opened ({said:.300}); {_rebuild(path)}") from error
+        raise StoreError(f"{path}: {said:.300}") from error
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        said = " ".join(str(error).split())
+        raise EnginePanicError(
+            f"{path} is damaged (the engine stopped: {said:.200}); {_rebuild(path)}"
+        ) from None
 
 
 def _missing_vectors(path: Path, schema: Schema) -> list[VectorField]:
     """Fields of the schema that the shard lacks; one that differs, or that only the shard has, is refused."""
     try:
-        said = json.loads((path / "edge_config.json").read_text("utf-8"))
+        said = read_json(path / "edge_config.json")
         dims = {name: params["size"] for name, params in (said.get("vectors") or {}).items()}
         dims |= dict.fromkeys(said.get("sparse_vectors") or {})
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise StoreError(f"{path} holds no shard that can be read ({error})") from error
+    except PermissionError as error:
+        raise StoreError(f"{path} cannot be read ({error.strerror}); see to its permissions") from error
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise StoreError(f"{path} holds no shard that can be read ({error}); {_rebuild(path)}") from error
     for field in schema.vectors:
         if field.name in dims and dims[field.name] != field.dim:
             raise StoreError(f"{path}: {field.name!r} has {dims[field.name]} dimensions, not {field.dim}")
