@@ -324,6 +324,81 @@ def test_a_fork_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         pytest.fail("opened")
 
 
+#: Forks while the shard is open, in a block or behind one; says the child's id, and waits for an order.
+FORKS = """
+access = access_to(folder, idle=60)
+writer = FileLock(folder / "writer.lock")
+assert writer.acquire()
+def fork():
+    child = os.fork()
+    if child == 0:
+        try:
+            with access.open("search"):
+                print("the child has it", flush=True)
+        except StoreError:
+            pass
+        access.close()
+        if sys.argv[2] == "ends":
+            sys.exit(0)
+        time.sleep(60)
+        os._exit(0)
+    return child
+with access.open("index") as store:
+    assert store.count() == 300
+    if sys.argv[3] == "held":
+        child = fork()
+if sys.argv[3] == "warm":
+    child = fork()
+if sys.argv[2] == "ends":
+    assert os.waitpid(child, 0)[1] == 0
+print(child, flush=True)
+assert sys.stdin.readline() == "search\\n"
+with access.open("search") as store:
+    assert len(search(store)[0]) == 10
+print("found", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("state", ["held", "warm"])
+@pytest.mark.parametrize("child_does", ["ends", "lives"])
+def test_a_forked_child_keeps_nobody_out_and_takes_nothing_from_its_parent(
+    folder: Path, state: str, child_does: str
+) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", HEADER + FORKS, str(folder), child_does, state],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": SOURCE},
+        text=True,
+    )
+    assert parent.stdin is not None and parent.stdout is not None
+    child = int(parent.stdout.readline())
+    try:
+        lock, writer = FileLock(folder / "shard.lock"), FileLock(folder / "writer.lock")
+        # The parent has both locks still, the engine's own among them, whatever became of the child.
+        assert not lock.acquire() and not writer.acquire()
+        with pytest.raises(StoreBusyError):
+            EdgeStore.open(current(folder), SCHEMA)
+        parent.stdin.write("search\n")
+        parent.stdin.flush()
+        assert parent.stdout.readline() == "found\n"
+        parent.kill()
+        parent.wait()
+        assert writer.acquire()
+        writer.release()
+        access = access_to(folder, wait=1.0)
+        with access.open("search") as store:
+            assert len(search(store)[0]) == 10
+        access.close()
+    finally:
+        if child_does == "lives":
+            os.kill(child, signal.SIGKILL)
+        parent.kill()
+        parent.communicate()
+
+
 def test_tickets_are_served_in_order(tmp_path: Path) -> None:
     queue = Queue(tmp_path / "waiting")
     assert queue.first() is None

@@ -52,7 +52,8 @@ def writing(folder: Path, command: str) -> Iterator[Listener]:
         _leave(folder, note)
         yield _note_keeper(folder, note)
     finally:
-        (folder / _NOTE).unlink(missing_ok=True)
+        if note["pid"] == os.getpid():  # a forked child leaves the note to its parent
+            (folder / _NOTE).unlink(missing_ok=True)
         lock.release()
 
 

@@ -42,8 +42,9 @@ _LOCK, _HOLDER, _WAITING = "shard.lock", "shard.holder", "shard.waiting"
 class ShardAccess:
     """Opens the shard of an index folder for a moment, again and again.
 
-    Within a process one thread has the store at a time. Not to be used across ``os.fork`` (the engine
-    would hang): start processes by spawn, and give each its own.
+    Within a process one thread has the store at a time. A child made with ``os.fork`` cannot use it (the
+    engine would hang), and does not keep others from the shard: start processes by spawn, and give each its
+    own.
     """
 
     def __init__(
@@ -107,6 +108,8 @@ class ShardAccess:
 
     def close(self) -> None:
         """Close the shard if it is still open, and let others have it."""
+        if os.getpid() != self._pid:
+            return  # it is the parent's
         with self._mine:
             self._give_up()
 

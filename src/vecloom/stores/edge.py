@@ -7,16 +7,19 @@ translated here and nowhere else.
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import numpy as np
 import qdrant_edge as engine
 
 from vecloom.durable import read_json
 from vecloom.errors import StoreBusyError, StoreError, StoreFullError, is_panic
+from vecloom.lock import files_below
 from vecloom.stores import INDEXED_KEYS, edge_terms, empty, panics
 from vecloom.stores.room import allocated, holes, require_room, reserve
 from vecloom.stores.shared import grown, missing_point, pages
@@ -57,6 +60,7 @@ class EdgeStore:
         self._shard: engine.EdgeShard | None = shard
         self._unflushed = 0
         self._reserve = reserve(path / _SEGMENTS)
+        _stores.add(self)
 
     @classmethod
     def create(cls, path: Path, schema: Schema) -> EdgeStore:
@@ -263,6 +267,21 @@ class EdgeStore:
             raise StoreError(f"{self.path} is closed; open it again")
         return self._shard
 
+    def _leave_to_parent(self) -> None:
+        """Let go of the shard in a forked child, where it cannot be used, and must not keep others out.
+
+        The engine's lock lives as long as any process has its file open, so that is closed here. The object
+        stays alive for good: its end would unlock what is the parent's.
+        """
+        if self._shard is None:
+            return
+        import ctypes
+
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._shard))
+        self._shard = None
+        for file in files_below(self.path):
+            os.close(file)
+
     def _call(self, function: Callable[..., T], *args: Any) -> T:
         try:
             return _engine_call(self.path, function, *args)
@@ -293,6 +312,18 @@ class EdgeStore:
         if refusal is not None:
             raise refusal
         return {str(one.id): (one.payload or {}).get(empty.KEY, []) for one in found}
+
+
+_stores: WeakSet[EdgeStore] = WeakSet()
+
+
+def _leave_all_to_parent() -> None:
+    for store in list(_stores):
+        store._leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_all_to_parent)
 
 
 def engine_version() -> str:
