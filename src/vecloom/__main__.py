@@ -31,6 +31,8 @@ def _leave(code: int) -> NoReturn:
     the engine drops all of it from the system's page cache, for the next search to read from the disk again.
     What is written is durable before, and locks are given back by the system.
     """
+    if read_only := sys.modules.get("vecloom.stores.read_only"):
+        read_only.remove_copies()
     try:
         sys.stdout.flush()
         sys.stderr.flush()

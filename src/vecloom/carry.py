@@ -222,6 +222,7 @@ def export(
     collection: str | None = None,
     using: Sequence[str] = (),
     config: Config | None = None,
+    notice: Notice = unheard,
     listener: Listener = quiet,
 ) -> int:
     """Write the points of a pack or an index to files; returns how many.
@@ -243,7 +244,7 @@ def export(
         chosen = _chosen(fields, using, config)
         points = exporting.points_of_pack(pack, [field.name for field in chosen])
     else:
-        home = home_of(place, collection, config)
+        home = home_of(place, collection, config, notice)
         fields = home.load().schema(config.registry()).vectors
         with home.access.open("export") as store:
             total, name = store.count(exact=False), home.name

@@ -130,7 +130,7 @@ class Index:
             StoreError: the server does not answer, or refuses.
         """
         config = config or load_config()
-        home = home_of(place, collection, config)
+        home = home_of(place, collection, config, notice)
         manifest = home.load()
         specs = manifest.specs(config.registry())
         check_device(specs, [record.backend for record in manifest.models], device)

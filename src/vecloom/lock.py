@@ -50,8 +50,10 @@ class FileLock:
     ``os.fork`` does not hold it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, read_only: bool = False) -> None:
+        """``read_only``: the file is there already, and is opened for reading only."""
         self.path = path
+        self._flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT
         self._file: int | None = None
         self._opened: int | None = None
 
@@ -88,7 +90,7 @@ class FileLock:
 
     def _open(self) -> int:
         with _opening:
-            file = self._opened = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+            file = self._opened = os.open(self.path, self._flags, 0o600)
             _locks.add(self)
         return file
 

@@ -167,7 +167,14 @@ def export(
         raise UsageError("name a pack, the folder of an index, or a server")
     with progress() as listener:
         count = carry.export(
-            named, form, out, collection=collection, using=names_of(using), config=config, listener=listener
+            named,
+            form,
+            out,
+            collection=collection,
+            using=names_of(using),
+            config=config,
+            notice=say,
+            listener=listener,
         )
     say(f"{count:,} points: {out}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from vecloom.pipeline.report import IndexReport, Listener
 from vecloom.pipeline.writer import writer_of, writing
 from vecloom.registry import Registry
 from vecloom.stores import Access, Store
-from vecloom.stores.access import ShardAccess
+from vecloom.stores.access import ShardAccess, is_read_only
 from vecloom.stores.room import allocated
 from vecloom.types import Schema
 
@@ -141,20 +142,34 @@ def record(home: Home, **changes: Any) -> None:
 class FolderHome:
     """An index in a folder: ``index.json``, a shard of the embedded engine, and who uses it."""
 
-    def __init__(self, folder: Path, registry: Registry) -> None:
-        """``registry`` knows the rows of the index's models."""
+    def __init__(
+        self, folder: Path, registry: Registry, notice: Callable[[str], None] = lambda _line: None
+    ) -> None:
+        """``registry`` knows the rows of the index's models. ``notice`` takes lines for the user."""
         self.folder = self.local = folder
         self.name = str(folder)
         self._registry = registry
-        self.access = ShardAccess(folder, self._open_shard, idle=IDLE_SECONDS)
+        self._shared = ShardAccess(folder, self._open_shard, idle=IDLE_SECONDS)
+        self.access: Access = self._shared
+        if is_read_only(folder):
+            from vecloom.stores.read_only import CopyAccess
+
+            self.access = CopyAccess(folder, self._shard, self._open_copy, self.stamp, notice)
+
+    def _shard(self) -> Path:
+        return self.folder / self.load().shard
 
     def _open_shard(self) -> EdgeStore:
         """Open the shard that is current now: called with the shard's lock held."""
+        return self._open_copy(self._shard())
+
+    def _open_copy(self, path: Path) -> EdgeStore:
+        """Open the current shard, or a copy of it."""
         from vecloom.stores.edge import EdgeStore, check_engine
 
         manifest = self.load()
-        check_engine(self.folder / manifest.shard, manifest.engine)
-        return EdgeStore.open(self.folder / manifest.shard, manifest.schema(self._registry))
+        check_engine(path, manifest.engine)
+        return EdgeStore.open(path, manifest.schema(self._registry))
 
     def exists(self) -> bool:
         """Whether the folder holds an index; see `Home`."""
@@ -196,7 +211,7 @@ class FolderHome:
         """The shard, sealed as soon as that is worth its while; see `Home`."""
         from vecloom.pipeline.sealing import ShardWriter
 
-        return ShardWriter(self.folder, self.access, report, listener)
+        return ShardWriter(self.folder, self._shared, report, listener)
 
     def tidy(self) -> None:
         """Remove shards that a killed run was building; see `Home`."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from vecloom.config import Config
 from vecloom.config.settings import absolute
 from vecloom.errors import UsageError
 from vecloom.pipeline.home import FolderHome, Home
+from vecloom.weights import unheard
 
 #: What names the place of an index: its folder, or the URL of a server.
 Place = str | os.PathLike[str]
@@ -98,8 +100,10 @@ def _is_there(place: str) -> bool:
         return False
 
 
-def home_of(place: Place, collection: str | None, config: Config) -> Home:
-    """Where the index at ``place`` lives.
+def home_of(
+    place: Place, collection: str | None, config: Config, notice: Callable[[str], None] = unheard
+) -> Home:
+    """Where the index at ``place`` lives. ``notice`` takes lines for the user.
 
     Raises:
         UsageError: a collection is named for a folder, or a key would go over plain http.
@@ -111,4 +115,4 @@ def home_of(place: Place, collection: str | None, config: Config) -> Home:
         return CollectionHome(str(place), collection or DEFAULT_COLLECTION, config)
     if collection is not None:
         raise UsageError(f"--collection {collection} names a collection of a server; --index {place} is none")
-    return FolderHome(folder_of(place), config.registry())
+    return FolderHome(folder_of(place), config.registry(), notice)

@@ -9,6 +9,7 @@ a search, and gives it up as soon as a ticket appears.
 from __future__ import annotations
 
 import atexit
+import errno
 import json
 import os
 import sys
@@ -36,7 +37,26 @@ _POLL_FOREIGN = 0.05
 #: Seconds between two reports of progress to the holder file.
 _TELL = 0.5
 
-_LOCK, _HOLDER, _WAITING = "shard.lock", "shard.holder", "shard.waiting"
+#: The file that is locked while the shard is open.
+LOCK = "shard.lock"
+
+_HOLDER, _WAITING = "shard.holder", "shard.waiting"
+
+
+#: Errors of the system that mean: you may read here, and no more.
+_FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+
+
+def is_read_only(folder: Path) -> bool:
+    """Whether this user may not write to the index in ``folder``, so that its lock cannot be taken."""
+    lock = folder / LOCK
+    try:
+        if not lock.exists():
+            return folder.is_dir() and not os.access(folder, os.W_OK)
+        os.close(os.open(lock, os.O_RDWR))
+    except OSError as error:
+        return error.errno in _FORBIDDEN
+    return not os.access(folder, os.W_OK)
 
 
 class ShardAccess:
@@ -59,7 +79,7 @@ class ShardAccess:
         self._open_store = open_store
         self._idle = idle
         self._wait = wait
-        self._lock = FileLock(folder / _LOCK)
+        self._lock = FileLock(folder / LOCK)
         self._queue = Queue(folder / _WAITING)
         self._mine = threading.Lock()
         self._store: EdgeStore | None = None
