@@ -8,15 +8,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import semble_grammars.loader
 
 from commands import Commands
 from stored import contents
 from test_bad_input import mind_modes
+from vecloom.chunking import grammars, unpacking
 from vecloom.config import Config
 from vecloom.errors import StoreBusyError, StoreError
 from vecloom.index import Index
@@ -189,3 +193,72 @@ def test_copies_of_killed_processes_are_removed(
 def test_a_folder_that_can_be_written_is_used_in_place(folder: Path, tmp_path: Path) -> None:
     assert not is_read_only(folder)
     assert not is_read_only(tmp_path / "not there yet")
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> Path:
+    """A path below a file: nobody, root included, can make a folder there."""
+    (tmp_path / "file").touch()
+    return tmp_path / "file" / "cache"
+
+
+def test_models_run_where_the_cache_cannot_be_written(
+    tree: Path, tmp_path: Path, tiny_config: Config, nowhere: Path
+) -> None:
+    config = replace(tiny_config, cache_dir=nowhere)
+    with Index.create(tmp_path / "index", config=config) as index:
+        assert index.add(tree).encoded["qdrant-minilm"] == 2
+        assert index.search("weave")[0].path == "weave.py"
+
+
+@mounts
+def test_what_pull_makes_serves_a_read_only_cache(
+    tiny_environ: dict[str, str], tree: Path, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    environ = tiny_environ | {"VECLOOM_CACHE_DIR": str(cache), "HOME": str(tmp_path / "file" / "home")}
+    environ |= {"SEMBLE_GRAMMARS_CACHE_DIR": "", "XDG_CACHE_HOME": ""}
+    (tmp_path / "file").touch()
+    pulled = Commands(environ, tmp_path).run("models", "pull", "qdrant-minilm-onnx", "bm25-code")
+    assert pulled.returncode == 0, pulled
+    assert list(cache.glob("graphs/*.onnx")) and len(list(cache.glob("grammars/*/*/*"))) > 50
+    made = mounted(cache, environ, "index", tree, "--index", tmp_path / "index")
+    assert made.returncode == 0 and "chunked by lines" not in made.stderr, made
+    found = mounted(cache, environ, "search", "weave", "--index", tmp_path / "index", "--json")
+    assert found.returncode == 0 and json.loads(found.stdout.splitlines()[0])["breadcrumb"] == "weave"
+    again = mounted(cache, environ, "models", "pull", "qdrant-minilm-onnx", "bm25-code")
+    assert again.returncode == 0 and not any("cannot" in line or "fetch" in line for line in told(again))
+
+
+def test_grammars_that_cannot_be_unpacked_are_told_once_with_what_to_do(
+    tiny_environ: dict[str, str], tree: Path, tmp_path: Path, nowhere: Path
+) -> None:
+    (tree / "loom.rs").write_text("fn weave() {}\n", "utf-8")
+    environ = tiny_environ | {"VECLOOM_CACHE_DIR": str(nowhere), "HOME": str(nowhere)}
+    environ |= {"SEMBLE_GRAMMARS_CACHE_DIR": "", "XDG_CACHE_HOME": ""}
+    vecloom = Commands(environ, tmp_path)
+    made = vecloom.run("index", tree, "--index", tmp_path / "index", "--models", "bm25-code")
+    assert made.returncode == 0 and "chunked by lines: cannot unpack the grammar 'python'" in made.stderr
+    for name in ("VECLOOM_CACHE_DIR", "SEMBLE_GRAMMARS_CACHE_DIR"):
+        assert made.stderr.count(name) == 1
+    looked = vecloom.run("doctor")
+    (line,) = [line for line in looked.stdout.splitlines() if "grammars:" in line]
+    assert line.startswith("FAIL") and "VECLOOM_CACHE_DIR or SEMBLE_GRAMMARS_CACHE_DIR" in line
+
+
+def test_grammars_lie_where_the_user_says_or_where_they_are_unpacked(
+    tmp_path: Path, nowhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unpacking, "_ours", None)
+    monkeypatch.setenv(unpacking.VARIABLE, str(tmp_path / "named"))
+    unpacking.use_cache(tmp_path / "cache")
+    assert os.environ[unpacking.VARIABLE] == str(tmp_path / "named")
+    monkeypatch.delenv(unpacking.VARIABLE)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "default"))
+    unpacking.use_cache(nowhere)
+    semble_grammars.loader.get_language.cache_clear()
+    monkeypatch.setattr(grammars, "_threads", threading.local())
+    assert grammars.parse(b"x = 1\n", "python").type == "module"  # where semble-grammars has it by itself
+    assert list((tmp_path / "default").rglob("*python*")) and os.environ[unpacking.VARIABLE].startswith(
+        str(nowhere)
+    )

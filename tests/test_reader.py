@@ -168,14 +168,14 @@ def test_what_a_parser_raises_costs_a_file_its_structure(
         raise error
 
     monkeypatch.setattr("vecloom.chunking.chunker.outline_document", fail)
-    work = reader_process.chunk_documents({"counters": [], "budget": 64, "overlap": 0})
+    work = reader_process.chunk_documents({"counters": [], "budget": 64, "overlap": 0, "cache_dir": ""})
     found = work(Document("s", "a.py", "x = 1\n", "code", "python", ""), "", True)
     assert found["fallback"] == "its parser failed (what a parser says)" and len(found["chunks"]) == 1
 
 
 def test_without_native_code_no_chunk_has_more_bytes_than_tokens_fit() -> None:
     text = "wörter und mehr\n" * 200 + "é" * 5000 + "\n"
-    work = reader_process.chunk_documents({"counters": [], "budget": 128, "overlap": 0})
+    work = reader_process.chunk_documents({"counters": [], "budget": 128, "overlap": 0, "cache_dir": ""})
     found = work(Document("s", "a.py", text, "code", "python", ""), "it died", False)
     texts = [row[0] for row in found["chunks"]]
     assert "".join(texts) == text and found["fallback"] == "it died"

@@ -102,6 +102,74 @@ def test_a_pinned_revision_is_fetched_whole_and_once(config: Config, hub: Hub) -
     }
 
 
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache of huggingface_hub, which must not ask the hub."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
+    return tmp_path / "hf" / "models--someone--tiny"
+
+
+def keep(home: Path, commit: str, files: dict[str, bytes], ref: str | None = None) -> None:
+    """Put files into the cache of huggingface_hub, as that does: links to blobs."""
+    for name, data in files.items():
+        blob = home / "blobs" / hashlib.sha256(data).hexdigest()
+        link = home / "snapshots" / commit / name
+        for path in (blob, link):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        blob.write_bytes(data)
+        link.symlink_to(blob)
+    if ref is not None:
+        (home / "refs").mkdir(exist_ok=True)
+        (home / "refs" / ref).write_text(commit, "utf-8")
+
+
+def test_offline_the_cache_of_the_hub_serves(config: Config, offline: Path) -> None:
+    keep(offline, "a" * 40, FILES, "main")
+    keep(offline, "b" * 40, {**FILES, "config.json": b"other"}, "v2")
+    weights, notices = offer(config)
+    folder = weights.folder(SPEC)
+    assert folder.parent == shelf(config) and folder.name == "a" * 40
+    assert (folder / "config.json").read_bytes() == FILES["config.json"]
+    assert not (folder / "config.json").is_symlink()
+    assert any("taking" in line and str(offline) in line for line in notices)
+    assert weights.pull(SPEC) == folder  # whole, and so nobody has to be asked
+    origin = weights.origin(SPEC)
+    assert origin is not None and (origin.kind, origin.commit) == ("hub", "a" * 40)
+
+
+def test_offline_a_revision_is_the_one_that_is_named(config: Config, offline: Path) -> None:
+    keep(offline, "a" * 40, FILES, "main")
+    keep(offline, "b" * 40, {**FILES, "config.json": b"other"}, "v2")
+    weights, _ = offer(config)
+    assert weights.folder(replace(SPEC, revision="b" * 40)).name == "b" * 40
+    assert (weights.folder(replace(SPEC, revision="v2")) / "config.json").read_bytes() == b"other"
+    with pytest.raises(WeightsError, match="HF_HUB_OFFLINE is set"):
+        weights.folder(replace(SPEC, revision="c" * 40))
+
+
+def test_offline_other_files_than_the_rows_are_not_used(config: Config, offline: Path) -> None:
+    pinned = replace(SPEC, files=tuple(ModelFile(name, SHA256[name]) for name in ("config.json",)))
+    keep(offline, "b" * 40, {**FILES, "config.json": b"other"}, "main")
+    weights, notices = offer(config)
+    with pytest.raises(WeightsError, match="HF_HUB_OFFLINE is set"):
+        weights.folder(pinned)
+    assert any("is not used" in line and "sha256" in line for line in notices)
+    assert list(shelf(config).glob(".part-*")) == []
+    keep(offline, "a" * 40, FILES)  # another commit, which no name means, has them
+    assert weights.folder(pinned).name == "a" * 40
+
+
+def test_a_name_in_the_cache_of_the_hub_leads_nowhere_else(config: Config, offline: Path) -> None:
+    keep(offline, "a" * 40, FILES)
+    (offline / "refs").mkdir()
+    (offline / "refs" / "main").write_text("../../elsewhere", "utf-8")
+    weights, _ = offer(config)
+    assert weights.folder(SPEC).name == "a" * 40
+
+
 def test_rows_of_the_same_weights_share_one_folder(config: Config, hub: Hub) -> None:
     hub.publish(REPO, FILES)
     weights, _ = offer(config)

@@ -99,7 +99,9 @@ def embed(
             writer=PackWriter(folder, manifest),
             engine=engine,
             passes=passes,
-            chunking=chunking_for(manifest.counted_by, engine, manifest.chunk_tokens, manifest.overlap),
+            chunking=chunking_for(
+                manifest.counted_by, engine, manifest.chunk_tokens, manifest.overlap, config.cache_dir
+            ),
             instant=instant_names(specs),
             exclude=(folder, config.data_dir, config.cache_dir),
             notice=notice,

@@ -70,7 +70,10 @@ def examine(config: Config | None = None) -> list[Finding]:
     findings += [
         _folder(name, path) for name, path in (("data", config.data_dir), ("cache", config.cache_dir))
     ]
-    findings += [_attempt("weights", lambda: _weights(config)), _attempt("grammars", _grammars)]
+    findings += [
+        _attempt("weights", lambda: _weights(config)),
+        _attempt("grammars", lambda: _grammars(config)),
+    ]
     if all(finding.ok for finding in findings):
         findings.append(_attempt("index and search", lambda: _round_trip(config)))
     return findings
@@ -149,13 +152,16 @@ def _weights(config: Config) -> str:
     return f"a line encoded as {', '.join(vectors)}"
 
 
-def _grammars() -> str:
-    from vecloom.chunking import Chunker
+def _grammars(config: Config) -> str:
+    from vecloom.chunking import CANNOT_UNPACK, Chunker, unpacking
     from vecloom.encoders.counters import WordCounter
     from vecloom.types import Document
 
+    unpacking.use_cache(config.cache_dir)
     document = Document("doctor", "a.py", "def answer():\n    return 42\n", "code", "python", "")
     chunked = Chunker(WordCounter(), 64).chunk(document)
+    if chunked.fallback and chunked.fallback.startswith(CANNOT_UNPACK):
+        raise OSError(unpacking.HINT)
     if chunked.fallback:
         raise ImportError(f"the Python grammar does not load ({chunked.fallback}); reinstall semble-grammars")
     return f"{chunked.chunks[0].breadcrumb}() found by its grammar"

@@ -421,7 +421,8 @@ class Index:
 
     def _chunking(self, engine: Engine) -> ChunkSettings:
         manifest = self._manifest
-        return chunking_for(manifest.counted_by, engine, manifest.chunk_tokens, manifest.overlap)
+        cache_dir = self._config.cache_dir
+        return chunking_for(manifest.counted_by, engine, manifest.chunk_tokens, manifest.overlap, cache_dir)
 
     def _no_tree(self, home: Path) -> tuple[Path, ...]:
         """Folders that belong to no tree, such as that of the index itself."""

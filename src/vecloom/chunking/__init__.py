@@ -7,6 +7,7 @@ packing (`vecloom.chunking.pack`) chooses the cuts; `Chunker` puts both together
 from __future__ import annotations
 
 from vecloom.chunking.chunker import CHUNKER_VERSION, MIN_BUDGET, Chunked, Chunker
+from vecloom.chunking.grammars import CANNOT_UNPACK
 from vecloom.chunking.header import context_header
 
-__all__ = ["CHUNKER_VERSION", "MIN_BUDGET", "Chunked", "Chunker", "context_header"]
+__all__ = ["CANNOT_UNPACK", "CHUNKER_VERSION", "MIN_BUDGET", "Chunked", "Chunker", "context_header"]

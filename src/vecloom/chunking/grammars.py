@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
 from typing import TYPE_CHECKING
+
+from vecloom.chunking import unpacking
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser
@@ -55,6 +58,9 @@ _CRASHES = {"perl": re.compile(rb"<<[~'\"\s\\]*\w{100}")}
 
 _threads = threading.local()
 
+#: Begins the message of a `ParseError` where a grammar can be had in no folder; see `unpacking.HINT`.
+CANNOT_UNPACK = "cannot unpack the grammar"
+
 
 class ParseError(Exception):
     """A text could not be parsed; the message says why in a few words."""
@@ -81,9 +87,28 @@ def _parser(grammar: str) -> Parser:
             parsers[grammar] = get_parser(grammar)
         except LanguageNotFoundError as error:
             raise ParseError(f"no grammar for {grammar!r}") from error
-        except (GrammarLoadError, UnsupportedPlatformError) as error:
+        except UnsupportedPlatformError as error:
             raise ParseError(f"grammar {grammar!r} cannot be loaded: {error}") from error
+        except (GrammarLoadError, RuntimeError) as error:  # RuntimeError: there is no home folder
+            parsers[grammar] = _parser_elsewhere(grammar, error)
     return parsers[grammar]
+
+
+def _parser_elsewhere(grammar: str, problem: Exception) -> Parser:
+    """The parser of a grammar that lies unpacked in the default folder of semble-grammars."""
+    from semble_grammars import GrammarLoadError, get_parser
+
+    ours, default = os.environ.get(unpacking.VARIABLE), unpacking.default_folder()
+    if ours is not None and default is not None:
+        os.environ[unpacking.VARIABLE] = str(default)
+        try:
+            found: Parser = get_parser(grammar)
+            return found
+        except GrammarLoadError:
+            pass
+        finally:
+            os.environ[unpacking.VARIABLE] = ours
+    raise ParseError(f"{CANNOT_UNPACK} {grammar!r}") from problem
 
 
 def parse(source: bytes, grammar: str) -> Node:

@@ -9,6 +9,7 @@ import typer
 from vecloom.cli.options import JsonOption
 
 if TYPE_CHECKING:
+    from vecloom.config import Config
     from vecloom.registry import ModelSpec
     from vecloom.types import Vectors
 
@@ -82,7 +83,11 @@ def pull(
         bool, typer.Option("--convert", help="Have weights converted to safetensors that are a pickle only.")
     ] = False,
 ) -> None:
-    """Fetch models' files now (the default models', if none is named), and check those that are here."""
+    """Fetch models' files now (the default models', if none is named), and check those that are here.
+
+    What a first run would build of them is built too, and the grammars of languages are unpacked: the cache
+    may be read-only from then on.
+    """
     from vecloom.cli.output import say, write
     from vecloom.config import load_config
     from vecloom.registry import DEFAULT_MODELS
@@ -94,6 +99,35 @@ def pull(
     for spec in specs:
         place = str(weights.pull(spec, convert=convert)) if spec.weights_id else "needs no files"
         write(f"{spec.key}: {place}")
+    _build_ahead(specs, config)
+
+
+def _build_ahead(specs: list[ModelSpec], config: Config) -> None:
+    """Make what a first run would make in the cache: it may be read-only by then, as in a container."""
+    from vecloom.chunking import unpacking
+    from vecloom.cli.output import say, write
+    from vecloom.errors import VecloomError
+    from vecloom.pipeline.setup import engine_of, passes_for
+
+    unpacking.use_cache(config.cache_dir)
+    try:
+        write(f"grammars: {unpacking.unpack_all()}")
+    except (OSError, ValueError) as error:
+        say(f"{error}; {unpacking.HINT}")
+    # Graphs of BERT alone are built on this side; other models bring theirs.
+    built = [
+        spec
+        for spec in specs
+        if spec.backends[0] == "onnx" and not spec.onnx_file and spec.kind != "reranker"
+    ]
+    for together in [*([spec] for spec in built), *([built] if len(built) > 1 else [])]:
+        try:
+            engine = engine_of(passes_for(together, config, say))
+            names = [spec.vector_name for spec in together]
+            engine.encode_documents(["The loom weaves."])
+            engine.encode_queries(["The loom weaves."], names)
+        except VecloomError as error:
+            say(f"{', '.join(spec.key for spec in together)} cannot run yet: {error}")
 
 
 @app.command("verify")

@@ -206,6 +206,9 @@ def _shown_path(hit: Hit, roots: Mapping[str, str]) -> str:
 
 def tell_report(report: IndexReport, *, verbose: bool) -> None:
     """What an index run did, in a few lines on stderr."""
+    from vecloom.chunking import CANNOT_UNPACK
+    from vecloom.chunking.unpacking import HINT
+
     words = f"; searchable by words after {duration(report.sparse_seconds)}" if report.sparse_seconds else ""
     say(
         f"{report.files:,} files ({report.unchanged:,} unchanged, {report.gone:,} gone), "
@@ -224,6 +227,8 @@ def tell_report(report: IndexReport, *, verbose: bool) -> None:
     for reason, paths in sorted(report.fallbacks.items(), key=lambda item: -len(item[1])):
         files = "1 file" if len(paths) == 1 else f"{len(paths):,} files"
         say(f"  {files} chunked by lines: {reason}{listed}")
+    if any(reason.startswith(CANNOT_UNPACK) for reason in report.fallbacks):
+        say(f"  {HINT}")
     if report.notices:
         say(f"  not in UTF-8: {len(report.notices):,}{listed}")
     if report.skips:

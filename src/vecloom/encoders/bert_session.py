@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from vecloom.encoders.bert_graph import GRAPH_VERSION, BertOutputs, BertShape, build_graph
 from vecloom.encoders.tensors import TensorFile
-from vecloom.errors import WeightsError
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -30,7 +29,7 @@ class BertSession:
         """Open ``model.safetensors`` of ``folder``; ``threads`` work on one run.
 
         Raises:
-            WeightsError: the file is no safetensors file, or lacks a tensor; or the cache cannot be written.
+            WeightsError: the file is no safetensors file, or lacks a tensor.
         """
         tensors = TensorFile(folder / "model.safetensors")
         graph, names = cached_graph(shape, outputs, tensors, cache_dir)
@@ -92,7 +91,10 @@ def _read(path: Path) -> tuple[bytes, list[str]] | None:
 
 
 def _write(path: Path, graph: bytes, names: Sequence[str]) -> None:
-    """A line of JSON (the graph's sha256, the names of its weights), then the graph; whole or not at all."""
+    """A line of JSON (the graph's sha256, the names of its weights), then the graph; whole or not at all.
+
+    In a cache that cannot be written nothing is kept: the next process builds the graph again.
+    """
     head = json.dumps({"sha256": hashlib.sha256(graph).hexdigest(), "weights": names})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +102,5 @@ def _write(path: Path, graph: bytes, names: Sequence[str]) -> None:
             part = Path(place) / path.name
             part.write_bytes(head.encode() + b"\n" + graph)
             part.replace(path)
-    except OSError as error:
-        raise WeightsError(
-            f"the model's graph cannot be kept at {str(path)!r} ({error.strerror}); set VECLOOM_CACHE_DIR"
-        ) from error
+    except OSError:
+        return

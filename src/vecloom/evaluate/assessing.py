@@ -98,6 +98,7 @@ class Assessor:
             roots if tree is None else [tree],
             most=self.settings.most or QUERIES,
             exclude=(*folders, self.config.data_dir, self.config.cache_dir),
+            cache_dir=self.config.cache_dir,
             listener=self.listener,
         ) as mined:
             return [self._mined(mined, asked, name, len(recipes) > 1) for name, asked in recipes]

@@ -90,12 +90,13 @@ def mined_tree(
     *,
     most: int = QUERIES,
     exclude: Sequence[Path] = (),
+    cache_dir: Path | None = None,
     listener: Listener = quiet,
 ) -> Iterator[MinedTree]:
     """The queries of trees (source -> root, or roots to be named), and a copy without them for this block.
 
     ``most``: at most so many, drawn by a fixed seed, spread over the files. ``exclude``: files and folders to
-    be passed over, such as indexes.
+    be passed over, such as indexes. ``cache_dir``: where grammars are unpacked (None: their own default).
 
     Raises:
         UsageError: a root that does not exist, or a .jsonl of records.
@@ -103,7 +104,8 @@ def mined_tree(
     """
     named = dict(trees) if isinstance(trees, Mapping) else name_sources({}, trees, None)
     name = ", ".join(map(str, named.values()))
-    files = list(_files(named, ScanOptions(exclude=tuple(exclude)), listener))
+    settings = {"cache_dir": str(cache_dir or "")}
+    files = list(_files(named, ScanOptions(exclude=tuple(exclude)), settings, listener))
     chosen, told = _chosen(files, most)
     if not chosen:
         raise JudgmentsError(
@@ -151,7 +153,9 @@ def indexed(
         yield index
 
 
-def _files(roots: Mapping[str, Path], options: ScanOptions, listener: Listener) -> Iterator[Copied]:
+def _files(
+    roots: Mapping[str, Path], options: ScanOptions, settings: Mapping[str, str], listener: Listener
+) -> Iterator[Copied]:
     """Every file that an index of these trees would hold."""
     for root in roots.values():
         if root.suffix.lower() == ".jsonl" and root.is_file():
@@ -159,7 +163,7 @@ def _files(roots: Mapping[str, Path], options: ScanOptions, listener: Listener) 
     for source, root in roots.items():
         top = root.resolve()
         number = 0
-        with Reader("vecloom.evaluate.mining:mine_documents", {}, mined_document) as reader:
+        with Reader("vecloom.evaluate.mining:mine_documents", settings, mined_document) as reader:
             for file in scan(root, options):
                 if isinstance(file, Skip) or isinstance(data := read(file), Skip):
                     continue

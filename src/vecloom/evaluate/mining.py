@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from inspect import cleandoc
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
+from vecloom.chunking import unpacking
 from vecloom.chunking.grammars import ParseError, grammar_name, parse
 from vecloom.chunking.markdown import heading_text, read_markdown
 from vecloom.chunking.outline import Outline, Path, Section
@@ -50,8 +52,10 @@ def without(source: bytes, mined: list[Mined]) -> bytes:
     return source
 
 
-def mine_documents(_settings: Mapping[str, Any]) -> Work:
+def mine_documents(settings: Mapping[str, Any]) -> Work:
     """The reader process's work that mines; a document that must be cut by lines gives no query."""
+    if settings["cache_dir"]:
+        unpacking.use_cache(FilePath(settings["cache_dir"]))
 
     def work(document: Document, by_lines: str, _native: bool) -> Mapping[str, Any]:
         found = [] if by_lines else [{**asdict(one), "filler": one.filler.decode()} for one in mine(document)]

@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from vecloom.chunking import Chunked, Chunker
+from vecloom.chunking import Chunked, Chunker, unpacking
 from vecloom.encoders.counters import ByteCounter, CounterSettings, make_counter
 from vecloom.errors import VecloomError, is_panic
 from vecloom.processes import die_with, limit_memory
@@ -34,6 +34,8 @@ Work: TypeAlias = Callable[[Document, str, bool], Mapping[str, Any]]
 
 def chunk_documents(settings: Mapping[str, Any]) -> Work:
     """The work of an index run: the chunks of a document."""
+    if settings["cache_dir"]:
+        unpacking.use_cache(Path(settings["cache_dir"]))
     chunking = settings["budget"], settings["overlap"]
     chunker = Chunker(make_counter([CounterSettings(**one) for one in settings["counters"]]), *chunking)
 

@@ -52,11 +52,15 @@ def is_below(path: str, kept: Sequence[str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ChunkSettings:
-    """How documents are cut: what counts tokens, the budget and the overlap (`vecloom.chunking.Chunker`)."""
+    """How documents are cut: what counts tokens, the budget and the overlap (`vecloom.chunking.Chunker`).
+
+    ``cache_dir``: where grammars are unpacked; "" for their own default folder.
+    """
 
     counters: tuple[CounterSettings, ...]
     budget: int
     overlap: int = 0
+    cache_dir: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vecloom.config import Config
@@ -136,12 +137,17 @@ def pinned(
     return replace(recipe, models=tuple(models))
 
 
-def chunking_for(counted_by: Sequence[str], engine: Engine, tokens: int, overlap: int) -> ChunkSettings:
-    """Chunks counted as the models of these vectors do, or in words where there are none."""
+def chunking_for(
+    counted_by: Sequence[str], engine: Engine, tokens: int, overlap: int, cache_dir: Path
+) -> ChunkSettings:
+    """Chunks counted as the models of these vectors do, or in words where there are none.
+
+    Grammars are unpacked below ``cache_dir``.
+    """
     from vecloom.pipeline.reading import ChunkSettings
 
     counters = [encoder.counting for encoder in engine.encoders if set(counted_by) & set(encoder.names)]
-    return ChunkSettings(tuple(counters), tokens, overlap)
+    return ChunkSettings(tuple(counters), tokens, overlap, str(cache_dir))
 
 
 def instant_names(specs: Sequence[ModelSpec]) -> tuple[str, ...]:

@@ -97,6 +97,10 @@ class Weights:
         return Shelf(self._config.cache_dir, spec.weights_id)
 
     def _fetch(self, spec: ModelSpec, shelf: Shelf, *, verified: bool, convert: bool = False) -> Path:
+        if verified:
+            there = shelf.find(spec, self._config.order)
+            if there is not None and not shelf.damaged(there):
+                return there  # also in a cache that cannot be written
         with shelf.locked(lambda: self._notice(f"another process fetches {spec.weights_id}; waiting")):
             found = shelf.find(spec, self._config.order)
             if found is not None and not (verified and shelf.drop_damaged(found)):

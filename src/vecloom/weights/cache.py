@@ -24,7 +24,8 @@ from vecloom.registry import ModelSpec
 from vecloom.weights.origin import RECORD, Origin
 
 _LOCK = ".lock"
-_PART = ".part-"
+#: Begins the name of a folder that is being fetched.
+PART = ".part-"
 
 
 class Shelf:
@@ -48,13 +49,17 @@ class Shelf:
             (origin for _, origin in self._folders() if origin.kind == "hub" and origin.meant_by(spec)), None
         )
 
+    def damaged(self, folder: Path) -> list[str]:
+        """Read every file, and list those that lost their sha256."""
+        origin = Origin.read(folder / RECORD)
+        return origin.damaged(folder) if origin else []
+
     def drop_damaged(self, folder: Path) -> bool:
         """Read every file, delete those that lost their sha256, and tell whether there were any.
 
         The record stays, so that what is fetched again must be what was there before.
         """
-        origin = Origin.read(folder / RECORD)
-        damaged = origin.damaged(folder) if origin else []
+        damaged = self.damaged(folder)
         for name in damaged:
             (folder / name).unlink(missing_ok=True)
         return bool(damaged)
@@ -82,7 +87,7 @@ class Shelf:
 
     def part(self, name: str, *, fresh: bool = False) -> Path:
         """A folder to fetch into, beside its final place; unless ``fresh`` with what an earlier try left."""
-        part = self.root / f"{_PART}{name}"
+        part = self.root / f"{PART}{name}"
         if fresh:
             shutil.rmtree(part, ignore_errors=True)
         part.mkdir(exist_ok=True)
@@ -91,11 +96,11 @@ class Shelf:
     def place(self, part: Path, origin: Origin) -> Path:
         """Give a fetched folder its name, whole or not at all, and clear what was left by earlier tries."""
         origin.write(part / RECORD)
-        target = self.root / part.name.removeprefix(_PART)
+        target = self.root / part.name.removeprefix(PART)
         if target.exists():
-            target.rename(Path(mkdtemp(prefix=_PART, dir=self.root)) / "old")
+            target.rename(Path(mkdtemp(prefix=PART, dir=self.root)) / "old")
         part.rename(target)
-        for left in self.root.glob(f"{_PART}*"):
+        for left in self.root.glob(f"{PART}*"):
             shutil.rmtree(left, ignore_errors=True)
         return target
 

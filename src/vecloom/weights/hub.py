@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import queue
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from vecloom.errors import WeightsError
 from vecloom.registry import ModelSpec
-from vecloom.weights.cache import Shelf
+from vecloom.weights.cache import PART, Shelf
 from vecloom.weights.origin import FileRecord, Origin, check_hashes, convert_all, sources_of
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 #: The hub has this long to say what a repository holds, name look-up and every address tried included.
 ANSWER_SECONDS = 5.0
+
+#: Names the folder of a snapshot, in that cache and on the shelf.
+_is_commit = re.compile(r"[0-9A-Za-z]{1,64}").fullmatch
 
 T = TypeVar("T")
 
@@ -50,8 +54,9 @@ def fetch(spec: ModelSpec, shelf: Shelf, notice: Callable[[str], None], convert:
 
     The row's revision is asked for; without one the default branch, once: its commit is recorded, and
     whatever is fetched later must come from that commit and hash alike. ``HF_ENDPOINT``, ``HF_TOKEN`` and
-    ``HF_HUB_OFFLINE`` mean what they mean to huggingface_hub. What its cache holds is not loaded again.
-    Torch files that the row names, or any with ``convert``, are converted to safetensors.
+    ``HF_HUB_OFFLINE`` mean what they mean to huggingface_hub. Where the hub does not answer, or must not be
+    asked, files are taken from huggingface_hub's own cache, if they are those of the row. Torch files that
+    the row names, or any with ``convert``, are converted to safetensors.
 
     Raises:
         WeightsError: the hub cannot be reached or refuses, or its files are not those of the row.
@@ -62,7 +67,13 @@ def fetch(spec: ModelSpec, shelf: Shelf, notice: Callable[[str], None], convert:
     recorded = shelf.recorded(spec)
     revision = recorded.commit if recorded else spec.revision
     api = _api()
-    commit, listing = _listing(api, repo, revision, recorded)
+    try:
+        commit, listing = _listing(api, repo, revision, recorded)
+    except WeightsError as refused:
+        found_folder = _from_cache(spec, shelf, repo, revision, recorded, notice, convert)
+        if found_folder is None:
+            raise refused
+        return found_folder
     known = recorded.converted if recorded else {}
     sources = sources_of(spec, listing, f"{repo} at {commit[:12]}", convert=convert or bool(known))
     if recorded:  # another row of these weights may have asked for more files
@@ -82,6 +93,78 @@ def fetch(spec: ModelSpec, shelf: Shelf, notice: Callable[[str], None], convert:
     shutil.rmtree(part / ".cache", ignore_errors=True)
     asked = recorded.asked if recorded else spec.revision
     return shelf.place(part, Origin("hub", repo, asked, commit, found, converted))
+
+
+def _from_cache(
+    spec: ModelSpec,
+    shelf: Shelf,
+    repo: str,
+    revision: str | None,
+    recorded: Origin | None,
+    notice: Callable[[str], None],
+    convert: bool,
+) -> Path | None:
+    """Put the row's files from huggingface_hub's own cache on the shelf; None where it does not hold them.
+
+    The files must be those that the row names, or that the first pull recorded, by their sha256.
+
+    Raises:
+        WeightsError: a torch file that cannot be converted.
+    """
+    for snapshot in _snapshots(repo, revision):
+        there = [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()]
+        known = recorded.converted if recorded else {}
+        try:
+            sources = sources_of(spec, there, str(snapshot), convert=convert or bool(known))
+            if recorded:
+                more = {name: known[name][0] if name in known else name for name in recorded.files}
+                sources = {name: source for name, source in more.items() if source in there} | sources
+            part = shelf.part(snapshot.name, fresh=True)
+            for source in set(sources.values()):
+                (part / source).parent.mkdir(parents=True, exist_ok=True)
+                _link_or_copy((snapshot / source).resolve(), part / source)
+            found = {name: FileRecord.of(part / name) for name, source in sources.items() if name == source}
+            converted = convert_all(part, sources)
+            found |= {name: FileRecord.of(part / name) for name in converted}
+            check_hashes(spec, found, str(snapshot))
+            if recorded:
+                _check_recorded(recorded, found)
+        except (WeightsError, OSError) as refused:
+            shutil.rmtree(shelf.root / f"{PART}{snapshot.name}", ignore_errors=True)
+            notice(f"{snapshot} is not used: {refused}")
+            continue
+        notice(f"taking {repo} from {snapshot}")
+        asked = recorded.asked if recorded else spec.revision
+        return shelf.place(part, Origin("hub", repo, asked, snapshot.name, found, converted))
+    return None
+
+
+def _snapshots(repo: str, revision: str | None) -> Iterator[Path]:
+    """The folders of huggingface_hub's cache that may hold a revision: a commit, a branch or tag, or any.
+
+    Without a revision the default branch comes first, and then the other commits, the newest first.
+    """
+    from huggingface_hub import constants
+
+    home = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
+    snapshots = home / "snapshots"
+    try:
+        commit = (home / "refs" / (revision or "main")).read_text("utf-8").strip()
+    except (OSError, ValueError):
+        commit = revision or ""
+    if _is_commit(commit) and (snapshots / commit).is_dir():
+        yield snapshots / commit
+    if revision is None and snapshots.is_dir():
+        others = [path for path in snapshots.iterdir() if _is_commit(path.name) and path.name != commit]
+        yield from sorted(others, key=lambda path: -path.stat().st_mtime)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """A second name for a file, or a copy where there can be none, as on another disk."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _api() -> HfApi:
