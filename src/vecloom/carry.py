@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,7 @@ def embed(
     source: str | None = None,
     half: bool | None = None,
     seconds: float | None = None,
+    delete_gone: bool = False,
     config: Config | None = None,
     notice: Notice = unheard,
     listener: Listener = quiet,
@@ -59,10 +60,11 @@ def embed(
     they lack is computed, such as the vectors of a further model. ``models``, ``chunk_tokens``, ``overlap``,
     ``how``: as for an index; without a wish those of the pack, or the default ones. ``half``: dense vectors
     as float16 (None: as the pack has them, else float32). ``seconds``: after that time the run stops where it
-    can go on.
+    can go on. ``delete_gone``: leave documents out also where their whole tree is empty now.
 
     Raises:
-        UsageError: a root that does not exist, or a folder that holds something else.
+        UsageError: a root that does not exist, one that is empty where the pack has at least 100 documents of
+            it, or a folder that holds something else.
         IndexMismatchError: the pack was made with other settings.
         PackError: the pack is damaged.
         TimeLimitError: the time is over.
@@ -93,6 +95,8 @@ def embed(
             manifest = replace(
                 manifest, shards=there.shards, former=there.former, read=there.read, sources=there.sources
             )
+            if not delete_gone:
+                _require_trees(folder, there, named or {})
         if not manifest.shards:
             manifest = _sized(manifest, passes)
         run = Embedding(
@@ -110,6 +114,32 @@ def embed(
         )
         run.writer.save()
         return run.run(named)
+
+
+def _require_trees(folder: Path, manifest: PackManifest, roots: Mapping[str, Path]) -> None:
+    """Refuse to empty a pack because a tree is empty, as on a drive that is not mounted.
+
+    Raises:
+        UsageError: a tree is empty, and the pack holds many documents of it.
+    """
+    from vecloom.pipeline.absence import LEAST_FILES, is_empty
+
+    empty = {name: root for name, root in roots.items() if name in manifest.sources and is_empty(root)}
+    if not empty:
+        return
+    pack = Pack(FolderFiles(folder), manifest)
+    paths: dict[str, set[str]] = {name: set() for name in empty}
+    for shard in manifest.shards:
+        for table in pack.tables(shard, ["source", "path"]):
+            columns = (table.column(name).to_pylist() for name in ("source", "path"))
+            for source, path in zip(*columns, strict=True):
+                paths.get(source, set()).add(path)
+    for name, root in empty.items():
+        if len(paths[name]) >= LEAST_FILES:
+            raise UsageError(
+                f"{root} is empty, and the pack has {len(paths[name]):,} documents of {name}: bring the tree "
+                f"back, or leave them out: --yes"
+            )
 
 
 def _prepared(folder: Path, asked: Asked, half: bool | None, config: Config) -> PackManifest:

@@ -187,6 +187,7 @@ class Index:
         asked: Asked,
         *roots: str | os.PathLike[str],
         source: str | None = None,
+        delete_gone: bool = False,
         config: Config | None = None,
         notice: Notice = unheard,
         listener: Listener = quiet,
@@ -198,10 +199,12 @@ class Index:
         the trees. A killed rebuild goes on when it is called again.
 
         Raises:
-            UsageError: the old index cannot be read and no root is named, or a source's root is gone; or the
+            UsageError: the old index cannot be read and no root is named, or a source's root is gone, or is
+                there and its files are gone (see `add`) and not ``delete_gone``; or the
                 index is a collection, which is made anew beside itself.
             IndexFormatError: the folder holds no index.
         """
+        from vecloom.pipeline.run import require_present
         from vecloom.pipeline.shards import adopt
 
         if is_url(place):
@@ -245,6 +248,8 @@ class Index:
                 for name in index.sources.keys() - sources.keys():
                     index.remove(name)
                 report = index._store(sources, tell, path)
+            if former is not None and not delete_gone:
+                require_present(home, former, index.folder, sources)
             adopt(path, side)
         return report
 
@@ -285,6 +290,11 @@ class Index:
     def unfinished(self) -> tuple[str, ...]:
         """Sources that an index run has begun to read and not read to the end."""
         return self._home.load().unfinished
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Sources whose root was gone at the last run: what is gone with it is kept, and no hit."""
+        return self._home.load().absent
 
     @property
     def advice(self) -> str:
@@ -353,12 +363,20 @@ class Index:
         return pinned(self._manifest, self.specs, names, self._config, self._notice)
 
     def add(
-        self, *roots: str | os.PathLike[str], source: str | None = None, listener: Listener = quiet
+        self,
+        *roots: str | os.PathLike[str],
+        source: str | None = None,
+        delete_gone: bool = False,
+        listener: Listener = quiet,
     ) -> IndexReport:
         """Index trees (folders, files, BEIR ``.jsonl`` files), or bring them up to date.
 
         A root that is a source already keeps its name; a new one is called ``source`` (one root only) or by
         its own base name.
+
+        Where a root is empty, lies on another device than before or has lost its .git, and at least 90 % and
+        100 of its files are gone, their points are kept and hidden (`IndexReport.absent`); ``delete_gone``
+        deletes them.
 
         Raises:
             UsageError: a root that does not exist, or ``source`` with several roots.
@@ -369,7 +387,7 @@ class Index:
         """
         with self._home.writing(f"index {' '.join(str(root) for root in roots)}") as progress:
             named = name_sources(self._load().sources, roots, source)
-            return self._store(named, both(listener, progress), self._home.local)
+            return self._store(named, both(listener, progress), self._home.local, delete_gone)
 
     def _ready(self) -> Manifest:
         """The manifest of an index to be made, or given a model, once the models' files are here."""
@@ -377,7 +395,9 @@ class Index:
         engine_of(self._passes(names))
         return self._pinned(names)
 
-    def _store(self, sources: Mapping[str, Path], listener: Listener, home: Path) -> IndexReport:
+    def _store(
+        self, sources: Mapping[str, Path], listener: Listener, home: Path, delete_gone: bool = False
+    ) -> IndexReport:
         """Index trees; ``home`` is the folder of the index that a user knows."""
         from vecloom.pipeline.run import Run
 
@@ -393,6 +413,7 @@ class Index:
             exclude=self._no_tree(home),
             notice=self._notice,
             listener=listener,
+            delete_gone=delete_gone,
         )
         self._home.save(self._pinned(manifest.names))
         report = run.store(sources)
@@ -496,7 +517,8 @@ class Index:
             explain,
             None if reranker is None else RERANK_TOP if rerank_top is None else rerank_top,
         )
-        incomplete = self._load().incomplete
+        manifest = self._load()
+        incomplete = manifest.incomplete
         names = query.names(self._schema, incomplete)
         if reranker is not None:
             reranker.fetch()
@@ -509,7 +531,15 @@ class Index:
         with self._home.access.open("search") as store:
             if ranks:
                 self._read_contents(store)
-            hits = search(store, query, vectors, incomplete=incomplete, contents=self._contents, terms=terms)
+            hits = search(
+                store,
+                query,
+                vectors,
+                incomplete=incomplete,
+                contents=self._contents,
+                terms=terms,
+                hide_absent=bool(manifest.absent),
+            )
             texts = [] if reranker is None else encoded_texts(store, hits)
         # Others may have the shard while the model reads.
         return hits if reranker is None else reranker.reranked(query, hits, texts)

@@ -25,7 +25,7 @@ from vecloom.ranking import (
     leg_weights,
     word_legs,
 )
-from vecloom.stores import Store
+from vecloom.stores import ABSENT, ABSENT_KEY, Store
 from vecloom.types import Explanation, Filter, Hit, Leg, LegHit, Schema, Scored, SparseRows, Vectors
 
 if TYPE_CHECKING:
@@ -208,11 +208,13 @@ def search(
     incomplete: Sequence[str] = (),
     contents: Contents | None = None,
     terms: Mapping[str, Mapping[int, str]] | None = None,
+    hide_absent: bool = False,
 ) -> list[Hit]:
     """The best hits of ``query``, whose encoded form is row 0 of ``vectors`` (by vector name).
 
     Some points lack the ``incomplete`` vectors. ``contents`` is asked of the store where it is needed and not
-    given. ``terms``: sparse vector -> index in its query -> the word behind it.
+    given. ``terms``: sparse vector -> index in its query -> the word behind it. ``hide_absent``: points whose
+    file is gone with its root (`vecloom.stores.ABSENT_KEY`) are no hits.
     """
     where = resolve_filter(store, query.filters)
     # Another process may have added a vector since the query was encoded.
@@ -225,7 +227,9 @@ def search(
     if where is None or not legs:
         return []
     fields = (*_FILE_FIELDS, *ranking.FIELDS) if query.fused == "auto" else _FILE_FIELDS
-    lists = store.search(legs, where if query.filters else None, query.depth, fields)
+    if hide_absent:
+        where = replace(where, unless={ABSENT_KEY: (ABSENT,)})
+    lists = store.search(legs, where if query.filters or hide_absent else None, query.depth, fields)
     found = {leg.name: hits for leg, hits in zip(legs, lists, strict=True)}
     shares, boosts = scored(query, found, store.schema, contents or Contents())
     files = {hit.id: tuple(hit.payload[f] for f in _FILE_FIELDS) for hits in lists for hit in hits}

@@ -174,13 +174,14 @@ class Points:
 class Filter:
     """A conjunction of conditions on points.
 
-    ``match``: payload key -> the values of which one must be present. ``has`` and ``lacks``: vector names
-    that the point has or lacks.
+    ``match``: payload key -> the values of which one must be present. ``unless``: payload key -> values of
+    which none may be present. ``has`` and ``lacks``: vector names that the point has or lacks.
     """
 
     match: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     has: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
+    unless: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from vecloom.cli.options import (
     TaskOption,
     TokensOption,
     VerboseOption,
+    YesOption,
     loaded_config,
     names_of,
     place_named,
@@ -52,6 +53,7 @@ def embed(
         float | None,
         typer.Option("--minutes", metavar="N", help="Stop after that time, where the same command goes on."),
     ] = None,
+    yes: YesOption = False,
     strict: StrictOption = False,
     verbose: VerboseOption = False,
 ) -> None:
@@ -74,6 +76,7 @@ def embed(
             how=How(backend, precision, device, task),
             source=source,
             half=half,
+            delete_gone=yes,
             seconds=None if minutes is None else 60 * minutes,
             config=loaded_config(),
             notice=say,

@@ -22,6 +22,7 @@ from vecloom.cli.options import (
     TaskOption,
     TokensOption,
     VerboseOption,
+    YesOption,
     loaded_config,
     names_of,
     open_index,
@@ -64,6 +65,7 @@ def index(
             help="Make the index anew, as this machine runs models best; the old one answers until then.",
         ),
     ] = False,
+    yes: YesOption = False,
     strict: StrictOption = False,
     verbose: VerboseOption = False,
 ) -> None:
@@ -107,11 +109,18 @@ def index(
     with progress() as listener:
         if rebuild and there:
             report = Index.rebuild(
-                place, asked, *(paths or ()), source=source, config=config, notice=say, listener=listener
+                place,
+                asked,
+                *(paths or ()),
+                source=source,
+                delete_gone=yes,
+                config=config,
+                notice=say,
+                listener=listener,
             )
         else:
             with Index.prepare(place, asked, collection=collection, config=config, notice=say) as prepared:
-                report = prepared.add(*(paths or ()), source=source, listener=listener)
+                report = prepared.add(*(paths or ()), source=source, delete_gone=yes, listener=listener)
     tell_report(report, verbose=verbose)
     say(f'index: {place}; ask it with: vecloom search "..."{where_of(index, collection)}')
     if strict and report.problems:

@@ -41,6 +41,12 @@ def status(
         state = ", not read to the end" if name in found.unfinished else ""
         where = f" of {one_line(root)}" if root else ""
         write(f"source {one_line(name)}: {chunks:,} chunks{where}{state}")
+        if name in found.absent:
+            again = f"vecloom index {one_line(root or 'PATH')}"
+            write(
+                f"  its files are gone with their root: their chunks are kept, and hidden from search; bring "
+                f"the tree back and run {again}, or delete them: {again} --yes"
+            )
     for (name, points), (model, run) in zip(found.vectors.items(), found.runs.items(), strict=True):
         share = "" if points == found.points else f" of {found.points:,}, {points / found.points:.0%}"
         write(f"vector {name}: {points:,}{share} ({model}: {run})")

@@ -85,6 +85,13 @@ SourceOption = Annotated[
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="Exit with 1 where a file could not be read or decoded.")
 ]
+YesOption = Annotated[
+    bool,
+    typer.Option(
+        "--yes",
+        help="Delete what is gone, also where the whole tree is gone (an unmounted drive): else it is kept.",
+    ),
+]
 VerboseOption = Annotated[bool, typer.Option("--verbose", help="List every file that was skipped, and why.")]
 
 

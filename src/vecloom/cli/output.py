@@ -219,6 +219,8 @@ def tell_report(report: IndexReport, *, verbose: bool) -> None:
         cut = report.cut[name]
         dropped = f"{cut.texts:,} cut, {cut.tokens:,} tokens dropped" if cut.texts else "none cut"
         say(f"  {name}: {texts:,} texts encoded, {dropped}")
+    for source, absence in report.absent.items():
+        say(f"  {absence.line(source)}")
     if report.unsealed:
         say(f"  no graph was built, searches take longer: {report.unsealed}")
     if report.reused:

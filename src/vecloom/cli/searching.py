@@ -99,6 +99,8 @@ def search(
     )
     if partial := [*opened.unfinished, *opened.incomplete]:
         say(f"vecloom: not complete yet: {', '.join(partial)} (see vecloom status)")
+    if absent := opened.absent:
+        say(f"vecloom: left out, as their files are gone: {', '.join(absent)} (see vecloom status)")
     if json:
         for hit in hits:
             write_json(hit_record(hit))

@@ -25,7 +25,7 @@ from vecloom.pipeline.points import OPERATION_POINTS, PASSAGE_HASH_FIELDS, passa
 from vecloom.pipeline.report import IndexReport, Listener, Progress
 from vecloom.pipeline.shards import records
 from vecloom.pipeline.states import remove_states
-from vecloom.stores import Store, has_points
+from vecloom.stores import ABSENT, ABSENT_KEY, Store, has_points
 from vecloom.types import Filter, Points, SparseRows, Vectors
 
 #: Points whose vectors are compared in the end, and how far apart a value may be: float32 of unit length.
@@ -136,12 +136,22 @@ class Loading:
         except StoreError:
             forget_load(self._home)  # what it says is not so: the next load sends all
             raise
+        self._show_again(manifest.absent)
         visits.finish()
         alone = not keep and self._report.points == pack.points
-        record(self._home, unfinished=left, incomplete=() if alone else self._lacking())
+        absent = tuple(name for name in manifest.absent if name not in pack.sources)
+        record(self._home, unfinished=left, absent=absent, incomplete=() if alone else self._lacking())
         forget_load(self._home)
         seconds = time.perf_counter() - started
         return LoadReport(pack.points, sent, deleted, seconds, self._report.unsealed)
+
+    def _show_again(self, absent: Sequence[str]) -> None:
+        """Show what was hidden of the pack's sources, as their trees are known again."""
+        if shown := tuple(name for name in absent if name in self._pack.manifest.sources):
+            with self._home.access.open("load") as store:
+                where = Filter(match={"source": shown, ABSENT_KEY: (ABSENT,)})
+                store.mark(where, ABSENT_KEY, None)
+                store.finalize()
 
     def _require_same_trees(self) -> None:
         """Refuse a pack that would delete most of what the index has of a source.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from vecloom.encoders import PassStats
+    from vecloom.pipeline.absence import Absence
     from vecloom.sources import Skip
 
 Step: TypeAlias = Literal["measure", "read", "encode", "optimise", "load", "export", "search"]
@@ -111,7 +112,8 @@ class IndexReport:
     payload changed, and ``deleted`` points are gone. ``encoded``: texts through the model, by vector name;
     ``reused``: vectors taken over from an equal text instead. ``sparse_seconds``: from the start until the
     whole tree could be searched by its words (0 where no model is that quick). ``fallbacks``: reason -> the
-    paths of files that were chunked by lines. ``unsealed``: why no graph was built though one was due.
+    paths of files that were chunked by lines. ``absent``: sources whose root is gone, so that points were kept
+    and hidden. ``unsealed``: why no graph was built though one was due.
     """
 
     files: int = 0
@@ -129,6 +131,7 @@ class IndexReport:
     seconds: float = 0.0
     sparse_seconds: float = 0.0
     unsealed: str = ""
+    absent: dict[str, Absence] = field(default_factory=dict)
     encoded: Counter[str] = field(default_factory=Counter)
     cut: dict[str, Cut] = field(default_factory=dict)
     fallbacks: dict[str, list[str]] = field(default_factory=dict)

@@ -12,18 +12,20 @@ from typing import Any
 from vecloom.chunking import CHUNKER_VERSION
 from vecloom.encoders.load import Pass, groups_of
 from vecloom.engine import Engine
+from vecloom.errors import UsageError
+from vecloom.pipeline.absence import Absence, absence_reason, mark_of
 from vecloom.pipeline.filling import Filling, window_size
-from vecloom.pipeline.home import Home, forget_load, record
-from vecloom.pipeline.manifest import Manifest
+from vecloom.pipeline.home import FolderHome, Home, Visits, forget_load, record
+from vecloom.pipeline.manifest import Manifest, load_manifest
 from vecloom.pipeline.reading import ChunkSettings, chunk_reader
 from vecloom.pipeline.report import IndexReport, Listener, Whole
 from vecloom.pipeline.setup import runner_for
 from vecloom.pipeline.shards import records
 from vecloom.pipeline.states import FileStates
-from vecloom.pipeline.storing import Storing
+from vecloom.pipeline.storing import Storing, batches
 from vecloom.runners import Serial
 from vecloom.sources import ScanOptions
-from vecloom.stores import has_points
+from vecloom.stores import ABSENT, ABSENT_KEY, has_points
 from vecloom.types import Filter
 from vecloom.version import __version__
 
@@ -34,7 +36,8 @@ class Run:
 
     ``instant``: vector names that cost next to nothing and are stored with the points. ``engine`` yields
     them; ``passes`` are all that the index has. ``exclude``: folders that are no part of any tree, such as
-    the index itself. ``notice`` takes lines for a person.
+    the index itself. ``notice`` takes lines for a person. ``delete_gone``: delete the points of files that
+    are gone also where their root is gone with them (`vecloom.pipeline.absence`).
     """
 
     home: Home
@@ -45,6 +48,7 @@ class Run:
     exclude: tuple[Path, ...]
     notice: Callable[[str], None]
     listener: Listener
+    delete_gone: bool = False
 
     def store(self, sources: Mapping[str, Path]) -> IndexReport:
         """Bring the points in line with the trees of ``sources`` (name -> root), and fill every vector."""
@@ -63,6 +67,7 @@ class Run:
             storing = Storing(shard, states, self.engine, self.instant, slow, report, self.listener, reader)
             for name, root in sources.items():
                 storing.run(name, root, ScanOptions(exclude=self.exclude))
+                self._settle_gone(name, root, storing, shard, states, report)
         left = tuple(name for name in unfinished if name not in sources)
         self._record_legs(unfinished=left, chunker=CHUNKER_VERSION, created_with=__version__)
         here = Serial(self.engine.encode_window)
@@ -79,6 +84,46 @@ class Run:
         shard.finish()
         report.seconds = time.perf_counter() - started
         return report
+
+    def _settle_gone(
+        self,
+        source: str,
+        root: Path,
+        storing: Storing,
+        shard: Visits,
+        states: FileStates,
+        report: IndexReport,
+    ) -> None:
+        """Delete the points of files that are gone, or hide them where the root is gone too."""
+        gone, back = storing.gone, storing.back
+        reason = (
+            "" if self.delete_gone else absence_reason(root, states.root(source), storing.known, len(gone))
+        )
+        absent = self.home.load().absent
+        if reason:
+            with shard.visit() as store:
+                store.index_key(ABSENT_KEY)
+            if source not in absent:
+                record(self.home, absent=(*absent, source))
+            self._mark(shard, source, gone, ABSENT)
+            report.absent[source] = Absence(str(root), len(gone), reason)
+        else:
+            storing.delete_files(source, gone)
+            states.mark_root(source, mark_of(root))
+        if source in absent:
+            self._mark(shard, source, back, None)
+            if not reason:
+                record(self.home, absent=tuple(name for name in absent if name != source))
+
+    def _mark(self, shard: Visits, source: str, paths: Sequence[str], value: str | None) -> None:
+        """Hide the points of files from search, or show them again."""
+        marked = {ABSENT_KEY: (ABSENT,)}
+        for batch in batches(paths):
+            match = {"source": (source,), "path": tuple(batch)}
+            other = Filter(match=match, unless=marked) if value else Filter(match={**match, **marked})
+            with shard.visit() as store:
+                if has_points(store, other):
+                    store.mark(other, ABSENT_KEY, value)
 
     def _work(self, passes: Sequence[Pass]) -> dict[tuple[str, ...], float]:
         """What is left to do, by the names of a pass: points that lack its vectors, times its weights."""
@@ -106,6 +151,28 @@ class Run:
         record(self.home, incomplete=lacking, **changes)
 
 
+def require_present(home: FolderHome, former: Manifest, side: Path, sources: Mapping[str, Path]) -> None:
+    """Refuse an index made anew that lacks what the old one has of a source whose root is gone.
+
+    ``side``: the folder of the new one.
+
+    Raises:
+        UsageError: files of a source are gone as `vecloom.pipeline.absence` describes it.
+    """
+    with (
+        closing(FileStates(home.local, former.uid)) as before,
+        closing(FileStates(side, load_manifest(side).uid)) as after,
+    ):
+        for name, root in sources.items():
+            known = before.hashes(name)
+            gone = len(known.keys() - after.hashes(name).keys())
+            if reason := absence_reason(root, before.root(name), len(known), gone):
+                raise UsageError(
+                    f"{gone:,} files of {name} are gone and {root} {reason}: the index stays as it was; "
+                    f"bring the tree back, or make it without them: vecloom index --rebuild --yes"
+                )
+
+
 def remove_source(home: Home, source: str) -> int:
     """Delete a source's points and forget it; returns how many points there were."""
     where = Filter(match={"source": (source,)})
@@ -121,5 +188,6 @@ def remove_source(home: Home, source: str) -> int:
         states.forget(source)
     kept = {name: root for name, root in manifest.sources.items() if name != source}
     unfinished = tuple(name for name in manifest.unfinished if name != source)
-    record(home, sources=kept, unfinished=unfinished)
+    absent = tuple(name for name in manifest.absent if name != source)
+    record(home, sources=kept, unfinished=unfinished, absent=absent)
     return deleted

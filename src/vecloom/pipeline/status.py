@@ -18,8 +18,9 @@ class IndexStatus:
     have it. ``incomplete``: names that some points lack. ``unfinished``: sources that were not read to the
     end. ``sources``: name -> (root, points). ``runs``: model -> the backend and precision that its vectors
     were computed with; ``task``: whose prompts documents were given. ``avg_len``: vector -> BM25's average
-    length in words, where the index has another than the model's own. ``bytes``: on the disk; None on a
-    server. ``writer``: who of this machine indexes right now and how far that is.
+    length in words, where the index has another than the model's own. ``absent``: sources whose root was gone
+    at the last run, so that what was gone with it is kept and hidden from search. ``bytes``: on the disk;
+    None on a server. ``writer``: who of this machine indexes right now and how far that is.
     """
 
     folder: str
@@ -36,6 +37,7 @@ class IndexStatus:
     avg_len: Mapping[str, float]
     bytes: int | None
     writer: str
+    absent: tuple[str, ...] = ()
 
 
 def status_of(home: Home) -> IndexStatus:
@@ -60,6 +62,7 @@ def status_of(home: Home) -> IndexStatus:
         avg_len=manifest.avg_lens,
         bytes=home.size(),
         writer=home.writer(),
+        absent=manifest.absent,
     )
 
 

@@ -62,10 +62,15 @@ class Storing:
         self._report = report
         self._listener = listener
         self._reader = reader
+        #: How many files were known before the last `run`; those that it found no more, and found again.
+        self.known = 0
+        self.gone: list[str] = []
+        self.back: list[str] = []
 
     def run(self, source: str, root: Path, options: ScanOptions) -> None:
-        """Store what is new or changed below ``root``, delete what is gone."""
+        """Store what is new or changed below ``root``, and list what is gone in `gone`."""
         known = self._states.hashes(source)
+        self.known = len(known)
         with self._shard.visit() as store:
             self._slow_filled = any(has_points(store, Filter(has=(name,))) for name in self._slow)
         seen: set[str] = set()
@@ -88,8 +93,8 @@ class Storing:
                 window = _Window()
         if window.files:
             self._store(source, window, known)
-        gone = [path for path in known if path not in seen and not is_below(path, kept)]
-        self._delete_files(source, gone)
+        self.gone = [path for path in known if path not in seen and not is_below(path, kept)]
+        self.back = [path for path in known if path in seen]
 
     def _skip(self, skip: Skip, kept: list[str]) -> None:
         self._report.skips.append(skip)
@@ -138,14 +143,14 @@ class Storing:
             ]
             stale = [point for point in former if point not in wanted]
             taken = vectors_of_equal_texts(store, new, self._slow) if self._slow_filled else {}
-            for batch in _batches(new):
+            for batch in batches(new):
                 chosen = [rows[p.id] for p in batch]
                 encoded = {name: take_rows(value, chosen) for name, value in vectors.items()}
                 store.upsert(Points([p.id for p in batch], [p.payload for p in batch], encoded))
             for name, (ids, values) in taken.items():
                 store.update_vectors(ids, {name: values})
                 self._report.reused += len(ids)
-            for batch in _batches(moved):
+            for batch in batches(moved):
                 store.update_payloads([p.id for p in batch], [p.payload for p in batch])
             if stale:
                 store.delete(ids=stale)
@@ -154,8 +159,9 @@ class Storing:
         self._report.moved += len(moved)
         self._report.deleted += len(stale)
 
-    def _delete_files(self, source: str, paths: Sequence[str]) -> None:
-        for batch in _batches(paths):
+    def delete_files(self, source: str, paths: Sequence[str]) -> None:
+        """Delete the points of files."""
+        for batch in batches(paths):
             self._states.begin(source, batch)
             where = Filter(match={"source": (source,), "path": tuple(batch)})
             with self._shard.visit() as store:
@@ -170,7 +176,8 @@ def _mark(file: File, digest: str) -> str:
     return f"{'!' if file.wanted else ''}{digest}"
 
 
-def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Items in runs of what one operation of the store takes."""
     for start in range(0, len(items), OPERATION_POINTS):
         yield items[start : start + OPERATION_POINTS]
 
@@ -184,6 +191,6 @@ def _payloads_of_files(store: Store, source: str, paths: Sequence[str]) -> dict[
     """Id -> payload of what is stored of these files."""
     return {
         record.id: record.payload
-        for batch in _batches(paths)
+        for batch in batches(paths)
         for record in store.scroll(Filter(match={"source": (source,), "path": tuple(batch)}))
     }

@@ -16,6 +16,10 @@ from vecloom.types import Filter, Leg, Points, Record, Schema, Scored, VectorFie
 #: Payload keys that filters use; every store indexes them as keywords.
 INDEXED_KEYS = ("source", "path", "kind", "language", "chunk_hash", empty.KEY)
 
+#: Payload key of points that are hidden from search, because their file is gone with the whole root of its
+#: source, and its value. It is indexed where it is first used.
+ABSENT_KEY, ABSENT = "absent", "yes"
+
 
 class Store(Protocol):
     """An open store of points with named vectors.
@@ -41,6 +45,14 @@ class Store(Protocol):
 
     def update_payloads(self, ids: Sequence[str], payloads: Sequence[Mapping[str, Any]]) -> None:
         """Set (merge) payload keys of existing points; their vectors stay."""
+        ...
+
+    def index_key(self, key: str) -> None:
+        """Index a payload key as a keyword; nothing happens where it is indexed already."""
+        ...
+
+    def mark(self, where: Filter, key: str, value: str | None) -> None:
+        """Set one payload key of all points that match, or remove it (None)."""
         ...
 
     def delete(self, ids: Sequence[str] | None = None, where: Filter | None = None) -> None:

@@ -109,10 +109,17 @@ class ClientStore:
 
     def make_ready(self) -> None:
         """Make the payload indexes that are missing: whoever made the collection may have been killed."""
+        self._index_keys(INDEXED_KEYS)
+
+    def index_key(self, key: str) -> None:
+        """Index a payload key; see `vecloom.stores.Store`."""
+        self._index_keys((key,))
+
+    def _index_keys(self, keys: Sequence[str]) -> None:
         client, info = self._opened(), self.info()
         if info is None or not _is_remote(client):  # local mode has none
             return
-        for key in INDEXED_KEYS:
+        for key in keys:
             if key not in (info.payload_schema or {}):
                 self._call(
                     client.create_payload_index, field_name=key, field_schema=models.PayloadSchemaType.KEYWORD
@@ -299,6 +306,14 @@ class ClientStore:
             middle = (chosen.start + chosen.stop) // 2
             for half in (range(chosen.start, middle), range(middle, chosen.stop)):
                 self._post(half, built(half), built, post)
+
+    def mark(self, where: Filter, key: str, value: str | None) -> None:
+        """Set or remove a payload key of points; see `vecloom.stores.Store`."""
+        chosen = client_terms.condition(where)
+        if value is None:
+            self._call(self._opened().delete_payload, keys=[key], points=chosen, wait=True)
+        else:
+            self._call(self._opened().set_payload, payload={key: value}, points=chosen, wait=True)
 
     def delete(self, ids: Sequence[str] | None = None, where: Filter | None = None) -> None:
         """Delete by id or by filter; see `vecloom.stores.Store`."""

@@ -214,6 +214,10 @@ def condition(schema: Schema, where: Filter | None, marked: bool = True) -> mode
     ]
     must += [models.Filter(should=conditions(name)) for name in where.has]
     must_not: list[Any] = [one for name in where.lacks for one in conditions(name)]
+    must_not += [
+        models.FieldCondition(key=key, match=models.MatchAny(any=list(values)))
+        for key, values in where.unless.items()
+    ]
     return models.Filter(must=must, must_not=must_not)
 
 

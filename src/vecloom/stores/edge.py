@@ -152,6 +152,21 @@ class EdgeStore:
         for point, payload in zip(ids, payloads, strict=True):
             self._apply(engine.UpdateOperation.set_payload([point], dict(payload)), 1)
 
+    def index_key(self, key: str) -> None:
+        """Index a payload key; see `vecloom.stores.Store`."""
+        self._update(edge_terms.indexed(key), 0, 0)
+
+    def mark(self, where: Filter, key: str, value: str | None) -> None:
+        """Set or remove a payload key of points; see `vecloom.stores.Store`."""
+        wanted = edge_terms.condition(where) or engine.Filter()
+        count = self.count(where)
+        if not count:
+            return
+        if value is None:
+            self._update(engine.UpdateOperation.delete_payload_by_filter(wanted, [key]), count, 0)
+        else:
+            self._update(engine.UpdateOperation.set_payload_by_filter(wanted, {key: value}), count, 0)
+
     def delete(self, ids: Sequence[str] | None = None, where: Filter | None = None) -> None:
         """Delete by id or by filter; see `vecloom.stores.Store`."""
         if (ids is None) == (where is None):

@@ -139,6 +139,9 @@ def condition(schema: Schema, where: Filter | None) -> engine.Filter | None:
     ]
     must += [engine.Filter(should=conditions(name)) for name in where.has]
     must_not: list[Any] = [one for name in where.lacks for one in conditions(name)]
+    must_not += [
+        engine.FieldCondition(key, engine.MatchAny(list(values))) for key, values in where.unless.items()
+    ]
     return engine.Filter(must=must, must_not=must_not)
 
 
