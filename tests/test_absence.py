@@ -221,7 +221,7 @@ def test_a_pack_shows_again_what_was_hidden(tree: Path, tmp_path: Path, tiny_con
         unmount(tree)
         index.add(tree)
         carry.load(tmp_path / "pack", tmp_path / "index", config=tiny_config)
-        assert index.absent == () and contents(index) == before
+        assert index.status().absent == () and contents(index) == before
 
 
 def test_a_pack_is_not_emptied_by_an_empty_tree(vecloom: Vecloom, tree: Path) -> None:

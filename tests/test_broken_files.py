@@ -131,6 +131,17 @@ def test_missing_fields_and_equal_vectors_are_named(folder: Path) -> None:
         manifest_of(said | {"models": said["models"] * 2}, "here")
 
 
+def test_a_manifest_of_the_first_format_is_read(folder: Path, tiny_config: Config) -> None:
+    path = folder / "index.json"
+    said = json.loads(path.read_text("utf-8"))
+    path.write_text(
+        json.dumps({k: v for k, v in said.items() if k not in ("engine", "absent")} | {"format": 1}), "utf-8"
+    )
+    with Index.open(folder, config=tiny_config) as index:
+        assert index.search("weave") and index.absent == ()
+    assert load_manifest(folder).engine == ""
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -274,6 +274,7 @@ def test_status_in_json_and_for_a_person(vecloom: Vecloom, tree: Path) -> None:
         "avg_len",
         "bytes",
         "writer",
+        "absent",
     ]
     points = row["points"]
     assert row["vectors"] == {"qdrant-minilm": points, "bm25-code": points}

@@ -226,6 +226,8 @@ def test_what_pull_makes_serves_a_read_only_cache(
     assert made.returncode == 0 and "chunked by lines" not in made.stderr, made
     found = mounted(cache, environ, "search", "weave", "--index", tmp_path / "index", "--json")
     assert found.returncode == 0 and json.loads(found.stdout.splitlines()[0])["breadcrumb"] == "weave"
+    looked = mounted(cache, environ, "doctor")
+    assert looked.returncode == 0 and "ok   cache folder" in looked.stdout, looked
     again = mounted(cache, environ, "models", "pull", "qdrant-minilm-onnx", "bm25-code")
     assert again.returncode == 0 and not any("cannot" in line or "fetch" in line for line in told(again))
 

@@ -236,6 +236,26 @@ def test_scroll_pages_in_the_order_of_ids(store: Store) -> None:
     assert ids_of(store.scroll(one_file)) == sorted(point_id(i) for i in (21, 22, 23))
 
 
+def test_points_are_marked_by_a_filter_and_left_out_by_it(store: Store) -> None:
+    store.upsert(some_points(12))
+    before = {one.id: one.payload for one in store.scroll()}
+    chosen = Filter(match={"path": ("p/0.py", "p/2.py")})
+    for _ in range(2):
+        store.index_key("absent")
+        store.mark(chosen, "absent", "yes")
+    shown = Filter(unless={"absent": ("yes",)})
+    assert store.count(shown) == 6 and store.count(Filter(match={"absent": ("yes",)})) == 6
+    assert store.facet("path", shown) == {"p/1.py": 3, "p/3.py": 3}
+    (hits,) = store.search([Leg("dense", dense(1)[0])], shown, 12, ("path",))
+    assert {hit.payload["path"] for hit in hits} == {"p/1.py", "p/3.py"} and len(hits) == 6
+    assert store.count(Filter(match={"path": ("p/0.py",)}, unless={"absent": ("yes",)})) == 0
+    store.mark(Filter(match={"path": ("p/2.py",)}), "absent", None)
+    assert store.count(shown) == 9
+    store.mark(chosen, "absent", None)
+    store.mark(Filter(match={"path": ("nowhere",)}), "absent", None)
+    assert {one.id: one.payload for one in store.scroll()} == before
+
+
 def test_facet_counts_values(store: Store) -> None:
     store.upsert(some_points(12))
     assert store.facet("path") == {f"p/{i}.py": 3 for i in range(4)}

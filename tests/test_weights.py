@@ -13,6 +13,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from vecloom.types import SparseRows, Vectors
 from vecloom.weights import Origin, Weights
 from vecloom.weights import hub as hub_origin
 from vecloom.weights.cache import safe_name
-from vecloom.weights.origin import RECORD
+from vecloom.weights.origin import RECORD, FileRecord
 from vecloom.weights.verify import Check, row_text, verify
 
 REPO = "someone/tiny"
@@ -124,6 +125,29 @@ def keep(home: Path, commit: str, files: dict[str, bytes], ref: str | None = Non
     if ref is not None:
         (home / "refs").mkdir(exist_ok=True)
         (home / "refs" / ref).write_text(commit, "utf-8")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": []},
+        {"name": 5},
+        {"commit": {}},
+        {"files": []},
+        {"files": {"config.json": {"size": "x", "sha256": "y"}}},
+        {"files": {"config.json": {"size": 1, "sha256": 2}}},
+        {"converted": {"config.json": 3}},
+    ],
+)
+def test_a_record_of_wrong_types_is_none(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    record = FileRecord(1, "f" * 64)
+    Origin("hub", REPO, None, "c" * 40, {"config.json": record}).write(tmp_path / RECORD)
+    assert Origin.read(tmp_path / RECORD) is not None
+    said = json.loads((tmp_path / RECORD).read_text("utf-8"))
+    (tmp_path / RECORD).write_text(json.dumps(said | wrong), "utf-8")
+    assert Origin.read(tmp_path / RECORD) is None
+    (tmp_path / RECORD).write_text("[" * 100_000, "utf-8")
+    assert Origin.read(tmp_path / RECORD) is None
 
 
 def test_offline_the_cache_of_the_hub_serves(config: Config, offline: Path) -> None:

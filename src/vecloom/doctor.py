@@ -131,6 +131,10 @@ def _processor() -> str:
 def _folder(name: str, path: Path) -> Finding:
     nearest = next(parent for parent in (path, *path.parents) if parent.exists())
     free = shutil.disk_usage(nearest).free
+    if name == "cache" and path.is_dir() and not os.access(path, os.W_OK):
+        return Finding(
+            f"{name} folder", True, f"{path} can only be read; what it lacks is built for each process"
+        )
     if not os.access(nearest, os.W_OK):
         return Finding(f"{name} folder", False, f"{path} cannot be written; set VECLOOM_{name.upper()}_DIR")
     if free < _ROOM_BYTES:

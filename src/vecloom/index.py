@@ -293,8 +293,11 @@ class Index:
 
     @property
     def absent(self) -> tuple[str, ...]:
-        """Sources whose root was gone at the last run: what is gone with it is kept, and no hit."""
-        return self._home.load().absent
+        """Sources whose root was gone at the last run: what is gone with it is kept, and no hit.
+
+        As of the last search or run through this object.
+        """
+        return self._manifest.absent
 
     @property
     def advice(self) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from vecloom.durable import parse_json
 from vecloom.encoders.bert_graph import GRAPH_VERSION, BertOutputs, BertShape, build_graph
 from vecloom.encoders.tensors import TensorFile
 
@@ -83,7 +84,7 @@ def _read(path: Path) -> tuple[bytes, list[str]] | None:
     """What `_write` wrote, or None where it is missing or damaged."""
     try:
         head, _, graph = path.read_bytes().partition(b"\n")
-        said = json.loads(head)
+        said = parse_json(head)
         names, digest = said["weights"], said["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -8,8 +8,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from vecloom.config import OriginKind
+from vecloom.durable import read_json
 from vecloom.errors import WeightsError
 from vecloom.registry import ModelFile, ModelSpec
 from vecloom.weights.convert import safe_name, to_safetensors
@@ -71,11 +73,25 @@ class Origin:
     def read(cls, path: Path) -> Origin | None:
         """The record at ``path``, or None where there is none that can be read."""
         try:
-            said = json.loads(path.read_text(encoding="utf-8"))
+            said = read_json(path)
             files = {name: FileRecord(**record) for name, record in said.pop("files").items()}
-            return cls(**said, files=files)
+            origin = cls(**said, files=files)
         except (OSError, ValueError, TypeError, AttributeError, KeyError):
             return None
+        return origin if origin._is_sound() else None
+
+    def _is_sound(self) -> bool:
+        """Whether all parts are of their types: a file in the cache may hold anything."""
+        texts = (self.name, *(text for text in (self.asked, self.commit) if text is not None))
+        return (
+            self.kind in get_args(OriginKind)
+            and all(isinstance(text, str) for text in texts)
+            and all(
+                type(record.size) is int and isinstance(record.sha256, str) for record in self.files.values()
+            )
+            and isinstance(self.converted, dict)
+            and all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in self.converted.values())
+        )
 
     def whole(self, folder: Path) -> bool:
         """Whether every file looks as it did when it was hashed (`FileRecord.fits`)."""
