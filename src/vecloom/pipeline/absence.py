@@ -68,6 +68,11 @@ def _has_git(root: Path) -> bool:
     """Whether a root holds a repository, under whatever name: who renames .git has not lost it."""
     if not root.is_dir():
         return False
-    return (root / ".git").exists() or any(
-        (entry / "HEAD").is_file() and (entry / "objects").is_dir() for entry in root.iterdir()
-    )
+    return (root / ".git").exists() or any(map(_is_repository, root.iterdir()))
+
+
+def _is_repository(folder: Path) -> bool:
+    try:
+        return (folder / "HEAD").is_file() and (folder / "objects").is_dir()
+    except PermissionError:  # a folder that this user may not enter
+        return False
