@@ -44,9 +44,7 @@ def chunk_trees(roots: Sequence[Path], asked: Asked, config: Config) -> Iterator
     recipe = new_recipe(config.registry(), asked)
     specs = recipe.specs(config.registry())
     engine = engine_of(passes_for(specs, config, how=asked.how))
-    chunking = chunking_for(
-        recipe.counted_by, engine, recipe.chunk_tokens, recipe.overlap, config.cache_dir
-    )
+    chunking = chunking_for(recipe.counted_by, engine, recipe.chunk_tokens, recipe.overlap, config.cache_dir)
     return _chunked(name_sources({}, roots, None), chunking)
 
 

@@ -309,7 +309,7 @@ class ClientStore:
 
     def mark(self, where: Filter, key: str, value: str | None) -> None:
         """Set or remove a payload key of points; see `vecloom.stores.Store`."""
-        chosen = client_terms.condition(where)
+        chosen = self._condition(where)
         if value is None:
             self._call(self._opened().delete_payload, keys=[key], points=chosen, wait=True)
         else:

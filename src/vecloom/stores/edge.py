@@ -158,7 +158,7 @@ class EdgeStore:
 
     def mark(self, where: Filter, key: str, value: str | None) -> None:
         """Set or remove a payload key of points; see `vecloom.stores.Store`."""
-        wanted = edge_terms.condition(where) or engine.Filter()
+        wanted = edge_terms.condition(self.schema, where) or engine.Filter()
         count = self.count(where)
         if not count:
             return
