@@ -128,9 +128,6 @@ class PanicException(BaseException):
     """What a panic of a Rust library looks like."""
 
 
-PanicException.__module__ = "pyo3_runtime"
-
-
 def test_a_panic_of_the_fast_counter_costs_those_texts_their_fast_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,7 +32,7 @@ class VecloomError(Exception):
 
 def is_panic(error: BaseException) -> bool:
     """True for a panic of a Rust library: it is no `Exception`, and its class cannot be imported."""
-    return type(error).__name__ == "PanicException" and type(error).__module__ == "pyo3_runtime"
+    return type(error).__name__ == "PanicException"
 
 
 class UsageError(VecloomError):
