@@ -29,6 +29,10 @@ class Hub:
     flipped: Counter[str] = field(default_factory=Counter)
     #: Status and X-Error-Code of every answer, instead of an answer.
     refusal: tuple[int, str] | None = None
+    #: What every listing names as the commit, instead of the commit.
+    said_commit: object = None
+    #: What every listing names as its files, instead of the files.
+    said_files: object = None
     #: While it is clear, no answer (or no second half of a body) is given.
     going: threading.Event = field(default_factory=threading.Event)
     holds_bodies: bool = False
@@ -125,7 +129,9 @@ class _Handler(BaseHTTPRequestHandler):
             }
             for name, data in files.items()
         ]
-        answer = json.dumps({"id": repo, "sha": commit, "siblings": siblings}).encode()
+        answer = json.dumps(
+            {"id": repo, "sha": self.hub.said_commit or commit, "siblings": self.hub.said_files or siblings}
+        ).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(answer)))

@@ -321,6 +321,46 @@ def test_a_row_without_files_takes_what_loads_without_running_anything(config: C
     assert set(hub.gets) == kept
 
 
+@pytest.mark.parametrize("commit", ["../../outside", "..", "/outside", "a\\b", "main", "A" * 40, ["x"]])
+def test_a_commit_that_is_no_commit_goes_nowhere(
+    config: Config, hub: Hub, tmp_path: Path, commit: object
+) -> None:
+    hub.publish(REPO, FILES)
+    hub.said_commit = commit
+    with pytest.raises(WeightsError, match="hub: .*names the commit .* which is none") as refused:
+        offer(config)[0].folder(SPEC)
+    assert "\n" not in str(refused.value) and not hub.gets
+    assert {path.name for path in tmp_path.rglob("*")} <= {"cache", "weights", "someone--tiny", ".lock"}
+
+
+@pytest.mark.parametrize("end", ["/../../../evil", "\\..\\evil", "/C:/evil", "//evil", "\0"])
+def test_a_file_whose_name_leaves_its_folder_is_not_fetched(config: Config, hub: Hub, end: str) -> None:
+    kept = {"model.onnx": b"graph", "config.json": b"{}"}
+    hub.publish(REPO, {**kept, f"model.onnx_data{end}": b"evil"})
+    folder = offer(config)[0].folder(replace(SPEC, files=(), onnx_file="model.onnx"))
+    assert {path.name for path in folder.iterdir()} == {*kept, RECORD} and set(hub.gets) == set(kept)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        "text",
+        [7],
+        [None],
+        [{}],
+        [{"rfilename": 7}],
+        [{"rfilename": "config.json", "size": "much"}],
+        [{"rfilename": "config.json", "lfs": "x"}],
+    ],
+)
+def test_a_listing_of_wrong_types_is_told_in_one_line(config: Config, hub: Hub, files: object) -> None:
+    hub.publish(REPO, FILES)
+    hub.said_files = files
+    with pytest.raises(WeightsError, match=r"hub: someone/tiny at \S+: the answer") as refused:
+        offer(config)[0].folder(SPEC)
+    assert "\n" not in str(refused.value)
+
+
 def test_a_repository_without_safetensors_is_refused(config: Config, hub: Hub) -> None:
     hub.publish(REPO, {"weights.h5": b"another format", "config.json": b"{}"})
     with pytest.raises(WeightsError, match="has no safetensors file"):

@@ -86,7 +86,7 @@ def _read(path: Path) -> tuple[bytes, list[str]] | None:
         head, _, graph = path.read_bytes().partition(b"\n")
         said = parse_json(head)
         names, digest = said["weights"], said["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return (graph, names) if hashlib.sha256(graph).hexdigest() == digest else None
 

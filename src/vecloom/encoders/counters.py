@@ -51,7 +51,7 @@ def _checked(tokenizer_json: Path) -> bytes:
     try:
         data = tokenizer_json.read_bytes()
         said = json.loads(data)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(
             f"{str(tokenizer_json)!r} cannot be read ({error}); pull the model again"
         ) from error

@@ -46,7 +46,7 @@ class TensorFile:
         try:
             self._data: NDArray[np.uint8] = np.memmap(path, dtype=np.uint8, mode="r")
             self._tensors = dict(self._entries())
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise WeightsError(
                 f"{str(path)!r} is no safetensors file ({error}); pull the model again"
             ) from error
@@ -96,6 +96,6 @@ def read_config(folder: Path) -> dict[str, Any]:
         said = json.loads(path.read_bytes())
         if not isinstance(said, dict):
             raise ValueError("it is no object")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{str(path)!r} cannot be read ({error}); pull the model again") from error
     return said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal, TypeAlias
@@ -33,7 +34,7 @@ class ModelFile:
     def inside(self) -> bool:
         """Whether ``path`` is plain and relative, so that it cannot leave the folder it is put in."""
         parts = self.path.split("/")
-        return not any(part in ("", ".", "..") or "\\" in part or ":" in part for part in parts)
+        return not any(part in ("", ".", "..") or re.search(r"[\\:\0]", part) for part in parts)
 
 
 @dataclass(frozen=True, slots=True)

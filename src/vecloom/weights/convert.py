@@ -30,7 +30,7 @@ def to_safetensors(source: Path, target: Path) -> None:
         try:
             said = json.loads(source.read_text("utf-8"))
             said["weight_map"] = {name: safe_name(file) for name, file in said["weight_map"].items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise WeightsError(f"{source} is no index of torch files ({error}); fetch it again") from error
         target.write_text(json.dumps(said), "utf-8")
         return

@@ -31,6 +31,8 @@ _is_commit = re.compile(r"[0-9A-Za-z]{1,64}").fullmatch
 
 T = TypeVar("T")
 
+_is_commit = re.compile(r"[0-9a-f]{40}").fullmatch
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:
@@ -189,6 +191,10 @@ def _listing(
             info = api.model_info(repo, revision=revision, files_metadata=True, timeout=ANSWER_SECONDS)
             if info.sha is None:
                 raise ValueError("the answer names no commit")
+            if not isinstance(info.sha, str) or _is_commit(info.sha) is None:  # it becomes a folder's name
+                raise ValueError(
+                    f"the answer names the commit {info.sha!r:.60}, which is none; do not use it"
+                )
             return info.sha, {file.rfilename: _listed(file) for file in info.siblings or ()}
 
     try:
@@ -203,7 +209,10 @@ def _listing(
 
 
 def _listed(file: RepoSibling) -> Listed:
-    return Listed(file.size, file.lfs.sha256 if file.lfs else None, file.blob_id)
+    listed = Listed(file.size, file.lfs.sha256 if file.lfs else None, file.blob_id)
+    if not isinstance(file.rfilename, str) or not isinstance(listed.size, int | None):
+        raise ValueError(f"the answer lists {file.rfilename!r:.60} with {listed.size!r:.20} bytes")
+    return listed
 
 
 def _download(api: HfApi, repo: str, commit: str, name: str, listed: Listed, part: Path) -> FileRecord:
@@ -248,6 +257,8 @@ def _refusals(what: str) -> Iterator[None]:
         raise WeightsError("HF_HUB_OFFLINE is set") from problem
     except GatedRepoError as problem:
         raise WeightsError(f"{what} wants its licence accepted there, and HF_TOKEN set") from problem
+    except (KeyError, TypeError, AttributeError, RecursionError) as problem:  # of huggingface_hub
+        raise WeightsError(f"{what}: the answer is not one of a hub ({type(problem).__name__})") from problem
     except (httpx.HTTPError, OSError, ValueError, XetDownloadError) as problem:
         reason = " ".join(str(problem).split()) or type(problem).__name__
         raise WeightsError(f"{what}: {reason[:200]}") from problem

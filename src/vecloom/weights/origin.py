@@ -146,7 +146,7 @@ def sources_of(spec: ModelSpec, there: Iterable[str], place: str, *, convert: bo
     Raises:
         WeightsError: one of the row's files is missing, or a row that lists none finds no safetensors.
     """
-    there = set(there)
+    there = {name for name in there if ModelFile(name).inside}  # no other name becomes a path
     if spec.files:
         found = {file.path: _first(there, file.path, file.torch) for file in spec.files}
         missing = [name for name, source in found.items() if source is None]

@@ -32,7 +32,7 @@ def published_pooling(folder: Path, key: str) -> Pooling:
     try:
         said: dict[str, Any] = json.loads(path.read_bytes())
         on = [name for name, value in said.items() if name.startswith("pooling_mode_") and value is True]
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise WeightsError(
             f"{str(path)!r} does not say how {key} pools ({error}); give it a row of your own: "
             f'[models."{key}"] in the config file'

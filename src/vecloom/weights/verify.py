@@ -113,7 +113,7 @@ def _header(path: Path) -> dict[str, Any]:
             tensors = json.loads(file.read(length))
         tensors.pop("__metadata__", None)
         end = 8 + length + max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
-    except (struct.error, ValueError, AttributeError, KeyError, TypeError) as problem:
+    except (struct.error, ValueError, AttributeError, KeyError, TypeError, RecursionError) as problem:
         raise WeightsError(f"{path} is no safetensors file: {problem}") from problem
     if end != size:
         raise WeightsError(f"{path} has {size} bytes, its header says {end}: fetch it again")
