@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from vecloom.arguments import check_integer, check_mapping, check_number, check_path, check_text, check_texts
 from vecloom.config import Config, load_config
 from vecloom.encoders.backends import ANYHOW, How, Runs, check_device, query_runs
 from vecloom.encoders.load import Pass
@@ -104,7 +105,10 @@ class Index:
         """
         config = config or load_config()
         home = home_of(place, collection, config)
-        recipe = new_recipe(config.registry(), Asked(tuple(models), chunk_tokens, overlap, how, avg_len))
+        recipe = new_recipe(
+            config.registry(),
+            Asked(tuple(check_texts("models", models)), chunk_tokens, overlap, how, avg_len),
+        )
         manifest = Manifest.of(recipe)
         home.require_vacant(manifest)
         index = cls(home, config, manifest, notice, how.device)
@@ -207,6 +211,7 @@ class Index:
         from vecloom.pipeline.run import require_present
         from vecloom.pipeline.shards import adopt
 
+        check_path("place", place)
         if is_url(place):
             raise UsageError(
                 "a collection is made anew beside the old one: name another --collection, then forget the old"
@@ -460,6 +465,7 @@ class Index:
         """
         from vecloom.pipeline.run import remove_source
 
+        check_text("source", source)
         with self._home.writing(f"index --remove {source}"):
             self._load()
             if source not in self._manifest.sources:
@@ -505,20 +511,31 @@ class Index:
             MissingExtraError: the reranker runs on PyTorch, which is not installed.
             StoreBusyError: the shard could not be had within 10 s; the message says who holds it.
         """
+        check_text("text", text)
+        using, without = check_texts("using", using), check_texts("without", without)
+        weights = check_mapping("weights", weights, "{'bm25-code': 2.0}")
+        filters = check_mapping("filters", filters, "{'path': '*.py'}")
         if rerank is None and rerank_top is not None:
             raise UsageError(f"{rerank_top} hits are to be reranked, by which model? Name it: --rerank MODEL")
         reranker = None if rerank is None else self._reranker(rerank)
         query = Query(
             text,
-            limit,
+            check_integer("limit", limit),
             tuple(map(self._vector_name, using)),
             fusion,
-            {self._vector_name(name): weight for name, weight in (weights or {}).items()},
-            {key: _values(values) for key, values in (filters or {}).items()},
-            per_file,
+            {
+                self._vector_name(name): check_number(f"weights[{name!r}]", weight)
+                for name, weight in weights.items()
+            },
+            {key: _values(key, values) for key, values in filters.items()},
+            check_integer("per_file", per_file),
             tuple(without),
             explain,
-            None if reranker is None else RERANK_TOP if rerank_top is None else rerank_top,
+            None
+            if reranker is None
+            else RERANK_TOP
+            if rerank_top is None
+            else check_integer("rerank_top", rerank_top),
         )
         manifest = self._load()
         incomplete = manifest.incomplete
@@ -549,7 +566,7 @@ class Index:
 
     def _reranker(self, model: str) -> Reranker:
         """A reranker, made once; its model is loaded on its first use."""
-        key = self._registry.reranker(model).key
+        key = self._registry.reranker(check_text("rerank", model)).key
         if key not in self._rerankers:
             how = How(device=self._device)
             self._rerankers[key] = Reranker(key, how=how, config=self._config, notice=self._notice)
@@ -595,8 +612,8 @@ def _terms(engine: Engine, text: str, vectors: Mapping[str, Vectors]) -> dict[st
     return {name: dict(zip(rows[name].indices.tolist(), words[name][0], strict=True)) for name in words}
 
 
-def _values(values: str | Sequence[str]) -> tuple[str, ...]:
-    return (values,) if isinstance(values, str) else tuple(values)
+def _values(key: str, values: str | Sequence[str]) -> tuple[str, ...]:
+    return (values,) if isinstance(values, str) else tuple(check_texts(f"filters[{key!r}]", values))
 
 
 def _readable(folder: Path) -> Manifest | None:

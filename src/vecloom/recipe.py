@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field, fields, replace
 from typing import ClassVar, Literal, TypeAlias, TypeVar
 
+from vecloom.arguments import check_integer, check_mapping, check_number, check_texts, describe_value
 from vecloom.encoders.backends import ANYHOW, Backend, How, Precision, Runs, precisions_of, runs_of
 from vecloom.encoders.rows import prompts_of
 from vecloom.errors import IndexMismatchError, UsageError
@@ -63,6 +64,19 @@ class Asked:
     overlap: int | None = None
     how: How = ANYHOW
     avg_len: AvgLen | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "models", tuple(check_texts("models", self.models)))
+        for name in ("chunk_tokens", "overlap"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, check_integer(name, getattr(self, name)))
+        if not isinstance(self.how, How):
+            raise UsageError(f"how is {describe_value(self.how)}; give a vecloom.How")
+        if isinstance(self.avg_len, Mapping):
+            for name, length in check_mapping("avg_len", self.avg_len, "{'bm25-code': 120}").items():
+                check_number(f"avg_len[{name!r}]", length)
+        elif self.avg_len not in (None, "auto"):
+            check_number("avg_len", self.avg_len)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vecloom.arguments import check_texts, describe_value
 from vecloom.config import Config, load_config
 from vecloom.encoders.backends import ANYHOW, How, devices_of, query_runs, runs_of
 from vecloom.engine import Engine
@@ -104,7 +105,7 @@ class TextEncoder:
         self._config = config or load_config()
         self._how = how
         self._notice = notice
-        specs = self._config.registry().select(models)
+        specs = self._config.registry().select(check_texts("models", models))
         self.runs = tuple(runs_of(specs, how))
         self.specs = tuple(with_pooling(spec, self._config, notice) for spec in specs)
 
@@ -143,13 +144,18 @@ class TextEncoder:
         Equal texts are encoded once. ``terms``: also tell what sparse indices stand for.
 
         Raises:
-            UsageError: a name that no model fills.
+            UsageError: texts that are no list of strings, or a name that no model fills.
             WeightsError: a model's files cannot be had or read.
             EncodingError: a model gave NaN or infinity, or a text does not fit the device's memory.
         """
         names = self._names(using)
         return encode_documents(
-            texts, self.passes, names, terms=terms, notice=self._notice, listener=listener
+            check_texts("texts", texts),
+            self.passes,
+            names,
+            terms=terms,
+            notice=self._notice,
+            listener=listener,
         )
 
     def queries(self, texts: Sequence[str], *, using: Sequence[str] = ()) -> dict[str, Vectors]:
@@ -158,14 +164,15 @@ class TextEncoder:
         The models stay loaded, on one device.
 
         Raises:
-            UsageError: a name that no model fills.
+            UsageError: texts that are no list of strings, or a name that no model fills.
             WeightsError: a model's files cannot be had or read.
             EncodingError: a model gave NaN or infinity.
         """
-        return self._query_engine.encode_queries(texts, self._names(using))
+        return self._query_engine.encode_queries(check_texts("texts", texts), self._names(using))
 
     def _names(self, using: Sequence[str]) -> tuple[str, ...]:
         known = tuple(spec.vector_name for spec in self.specs)
+        using = check_texts("using", using)
         unknown = [name for name in using if name not in known]
         if unknown:
             raise UsageError(f"no model here fills the vector {unknown[0]!r}; there are {', '.join(known)}")
@@ -185,7 +192,13 @@ def encode_texts(
     """Vectors of plain texts by vector name, as documents or as queries: `TextEncoder`, used once.
 
     Queries are not counted: their ``costs`` are empty.
+
+    Raises:
+        UsageError: texts or models that are no list of strings, or an unknown role; and as `TextEncoder`.
     """
+    texts = check_texts("texts", texts)
+    if role not in ("document", "query"):
+        raise UsageError(f"role is {describe_value(role)}; it is 'document' or 'query'")
     encoder = TextEncoder(models, how=how, config=config, notice=notice)
     if role == "document":
         return encoder.documents(texts, listener=listener)
@@ -199,8 +212,10 @@ def generate_sparse_vectors(texts: Sequence[str]) -> dict[str, list[dict[str, An
     are the stems behind the indices.
 
     Raises:
+        UsageError: texts that are no list of strings.
         WeightsError: the attention model's files cannot be had.
     """
+    texts = check_texts("texts", texts)
     encoder = TextEncoder(["qdrant-bm25", "qdrant-minilm-attention"])
     encoding = encoder.documents(texts, terms=True)
     found = (encoding.sparse_lists(spec.vector_name) for spec in encoder.specs)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from vecloom.arguments import check_path, check_text, describe_value
 from vecloom.errors import UsageError
 from vecloom.paths import escape_name, source_name
 
@@ -23,6 +24,12 @@ def name_sources(
         UsageError: no root, one that does not exist, ``name`` with several roots, for a root that has another
             name, or of a source whose root is still there; or a root that is called like a source of a pack.
     """
+    for number, root in enumerate(roots):
+        if isinstance(root, list | tuple):
+            raise UsageError(f"roots[{number}] is {describe_value(root)}; give each path on its own: *paths")
+        check_path(f"roots[{number}]", root)
+    if name is not None:
+        check_text("source", name)
     if not roots:
         raise UsageError("name a folder or file to index")
     if name is not None and len(roots) > 1:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from vecloom.arguments import check_path, check_text
 from vecloom.config import Config
 from vecloom.config.settings import absolute
 from vecloom.errors import UsageError
@@ -109,6 +110,9 @@ def home_of(
         UsageError: a collection is named for a folder, or a key would go over plain http.
         MissingExtraError: the client of servers is not installed.
     """
+    check_path("place", place)
+    if collection is not None:
+        check_text("collection", collection)
     if is_url(place):
         from vecloom.pipeline.collection import CollectionHome
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from vecloom.arguments import check_text, check_texts
 from vecloom.config import Config, load_config
 from vecloom.encoders.backends import ANYHOW, How, runs_of
 from vecloom.pipeline.setup import cross_encoder_for
@@ -40,7 +41,7 @@ class Reranker:
         self._config = config or load_config()
         self._how = how
         self._notice = notice
-        self.spec = self._config.registry().reranker(model)
+        self.spec = self._config.registry().reranker(check_text("model", model))
         runs_of([self.spec], how)
 
     @cached_property
@@ -59,9 +60,12 @@ class Reranker:
         """A number for each text, higher where it answers better; comparable for one query only.
 
         Raises:
+            UsageError: a query that is no string, or texts that are no list of strings.
             WeightsError: the model's files cannot be had or read.
             EncodingError: the model gave NaN or infinity, or a pair does not fit the device's memory.
         """
+        check_text("query", query)
+        texts = check_texts("texts", texts)
         return self._model.scores(query, texts)
 
     def reranked(self, query: Query, hits: Sequence[Hit], texts: Sequence[str]) -> list[Hit]:
