@@ -615,6 +615,41 @@ def unknown_key(pack: Path) -> None:
     change_manifest(pack, shards=[{"name": "00000-3.parquet"}])
 
 
+def nested(pack: Path) -> None:
+    (pack / "manifest.json").write_text('{"format": ' + "[" * 200_000 + "]" * 200_000 + "}", "utf-8")
+
+
+def change_listed(pack: Path, part: str, **changes: Any) -> None:
+    said = json.loads((pack / "manifest.json").read_text("utf-8"))
+    said[part][0] |= changes
+    change_manifest(pack, **{part: said[part]})
+
+
+def huge_number(pack: Path) -> None:
+    change_listed(pack, "shards", points=10**15)
+
+
+def far_dim(pack: Path) -> None:
+    change_listed(pack, "fields", dim=10**12)
+
+
+def no_budget(pack: Path) -> None:
+    change_manifest(pack, chunk_tokens=-1, overlap=0)
+
+
+def twice_listed(pack: Path) -> None:
+    said = json.loads((pack / "manifest.json").read_text("utf-8"))
+    change_manifest(pack, shards=[said["shards"][0], *said["shards"]])
+
+
+def strange_vector(pack: Path) -> None:
+    change_listed(pack, "shards", vectors=["other"])
+
+
+def empty_source(pack: Path) -> None:
+    change_manifest(pack, sources=[""])
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -627,6 +662,13 @@ def unknown_key(pack: Path) -> None:
         (no_json, "cannot be read"),
         (odd_types, "chunk_tokens in its manifest.json is wrong"),
         (unknown_key, "shards.0.points in its manifest.json is wrong"),
+        (nested, "manifest.json cannot be read"),
+        (huge_number, "points and"),
+        (far_dim, "dimensions in its manifest.json"),
+        (no_budget, "chunk_tokens is -1"),
+        (twice_listed, "a shard comes twice"),
+        (strange_vector, "has a vector that is not there"),
+        (empty_source, "is no name of a source"),
     ],
 )
 def test_a_damaged_pack_is_refused(
@@ -634,8 +676,10 @@ def test_a_damaged_pack_is_refused(
 ) -> None:
     pack = finished(tree, tmp_path, tiny_config)
     damage(pack)
-    with pytest.raises(PackError, match=said):
+    with pytest.raises(PackError, match=said) as refused:
         carry.load(pack, tmp_path / "index", config=tiny_config)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 600
+    assert not (tmp_path / "index").exists()
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "C:evil", "..\\evil"])

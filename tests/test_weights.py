@@ -327,7 +327,7 @@ def test_a_commit_that_is_no_commit_goes_nowhere(
 ) -> None:
     hub.publish(REPO, FILES)
     hub.said_commit = commit
-    with pytest.raises(WeightsError, match="hub: .*names the commit .* which is none") as refused:
+    with pytest.raises(WeightsError, match=r"hub: .*names the commit .* which is none") as refused:
         offer(config)[0].folder(SPEC)
     assert "\n" not in str(refused.value) and not hub.gets
     assert {path.name for path in tmp_path.rglob("*")} <= {"cache", "weights", "someone--tiny", ".lock"}

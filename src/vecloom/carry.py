@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vecloom.arguments import check_number, check_path, check_text, check_texts
 from vecloom.config import Config, load_config
 from vecloom.durable import PART
 from vecloom.encoders.backends import ANYHOW, How
@@ -70,9 +71,9 @@ def embed(
         TimeLimitError: the time is over.
         WeightsError, DeviceError, MissingExtraError: as for an index.
     """
-    until = None if seconds is None else time.monotonic() + seconds
-    folder, config = Path(out).absolute(), config or load_config()
-    asked = Asked(tuple(models), chunk_tokens, overlap, how)
+    until = None if seconds is None else time.monotonic() + check_number("seconds", seconds)
+    folder, config = Path(check_path("out", out)).absolute(), config or load_config()
+    asked = Asked(tuple(check_texts("models", models)), chunk_tokens, overlap, how)
     named = name_sources({}, roots, source) if roots else None
     manifest = _prepared(folder, asked, half, config)
     if named is None and not manifest.read:
@@ -195,6 +196,7 @@ def load(
     ``to``: a folder, or the URL of a Qdrant server. Points of the pack's sources that the pack has not are
     deleted; those of other sources stay, and so do vectors that only the index has. ``alias``: build a new
     collection, and let this name mean it once it is whole. A killed load goes on when it is called again.
+    The whole pack is read and checked before anything of the target changes.
 
     Raises:
         PackError: the pack is damaged, or not finished.
@@ -203,9 +205,10 @@ def load(
         UsageError: an alias for a folder.
     """
     from vecloom.pipeline.loading import Loading, joined_with, pack_id, require_finished
+    from vecloom.pipeline.validation import validate_pack
 
     config = config or load_config()
-    opened = Pack.open(Path(pack))
+    opened = Pack.open(Path(check_path("pack", pack)))
     require_finished(opened)
     if alias is not None:
         if not is_url(to):
@@ -214,13 +217,17 @@ def load(
     home = home_of(to, collection, config)
     if alias is not None:
         _checked(home).require_alias(alias)
+    manifest = Manifest.of(
+        opened.manifest,
+        sources=dict.fromkeys(opened.manifest.sources, ""),
+        profile=profile or "default",
+    )
+    schema = manifest.schema(config.registry())
+    if home.exists():
+        joined_with(home.load(), opened.manifest, home.name)
+    validate_pack(opened, schema, listener)
     if not home.exists():
-        manifest = Manifest.of(
-            opened.manifest,
-            sources=dict.fromkeys(opened.manifest.sources, ""),
-            profile=profile or "default",
-        )
-        home.create(manifest, manifest.schema(config.registry()))
+        home.create(manifest, schema)
     with home.writing("load") as progress:
         manifest = home.load()
         if profile is not None and profile != manifest.profile:
@@ -228,6 +235,11 @@ def load(
                 f"{home.name} has the profile {manifest.profile}, not {profile}; load it into another one"
             )
         joined = joined_with(manifest, opened.manifest, home.name)
+        as_it_is = home_of(to, collection, config)  # `home` opens its store with the models that it saved
+        try:
+            Loading(opened, as_it_is, quiet).require_same_trees()
+        finally:
+            as_it_is.access.close()
         if joined != manifest:
             home.save(joined)
         report = Loading(opened, home, both(listener, progress)).run()
@@ -270,6 +282,10 @@ def export(
     from vecloom.pipeline import exporting
 
     config = config or load_config()
+    check_path("place", place)
+    check_path("out", out)
+    check_text("form", form)
+    using = check_texts("using", using)
     if not is_url(place) and ((folder_of(place) / MANIFEST).exists() or folder_of(place).is_file()):
         pack = Pack.open(folder_of(place))
         fields, total, name = pack.manifest.fields, pack.manifest.points, str(place)

@@ -36,6 +36,7 @@ _STEPS = {
     "read": "reading",
     "encode": "encoding",
     "optimise": "optimising",
+    "check": "checking",
     "load": "loading into",
     "export": "exporting",
     "search": "searching by",

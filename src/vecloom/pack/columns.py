@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
 from vecloom.errors import MissingExtraError, PackError, UsageError
+from vecloom.pack.pages import measure_column
 from vecloom.types import Points, SparseRows, VectorField, Vectors
 
 try:
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 except ImportError as error:
     raise MissingExtraError("a pack", "pack") from error
@@ -43,8 +48,18 @@ PAYLOAD: Mapping[str, Any] = {
     "document_hash": _TEXT,
 }
 
-#: Bytes of a row group at the most: a window of texts, with a matrix for each.
+#: Bytes of a row group in memory at the most: a window of texts, with a matrix for each.
 _MOST_GROUP = 2 << 30
+
+#: A group of so many bytes is read from however few bytes of the file; a larger one may have so many times
+#: its bytes in the file. Matrices are written as they are, and texts are few. All groups together may have
+#: more times the bytes of the file: a long document compresses well.
+_SMALL_GROUP, _MOST_RATIO, _MOST_RATIO_OF_ALL = 64 << 20, 4, 100
+
+#: Points of a row group, bytes of a footer and columns of all its row groups at the most.
+_MOST_ROWS, _MOST_FOOTER, _MOST_COLUMNS = 1 << 17, 16 << 20, 100_000
+
+_UUID = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 
 #: Columns whose values come again and again.
 _REPEATED = ["source", "path", "kind", "language", "breadcrumb", "document_hash"]
@@ -131,12 +146,39 @@ def points_of(table: Table, names: Iterable[str] | None = None) -> Points:
     missing = [name for name in ("id", *PAYLOAD) if name not in table.column_names]
     if missing:
         raise PackError(f"there is no column {missing[0]!r}; the file was not written by vecloom")
+    check_payload(table)
     columns = [table.column(name).to_pylist() for name in PAYLOAD]
     payloads = [dict(zip(PAYLOAD, row, strict=True)) for row in zip(*columns, strict=True)]
     fields = fields_of(table.schema)
     wanted = {field.name for field in fields} if names is None else set(names)
     vectors = {field.name: vectors_of(table, field) for field in fields if field.name in wanted}
     return Points(table.column("id").to_pylist(), payloads, vectors)
+
+
+def check_payload(table: Table) -> None:
+    """Refuse a table with a null where a text or a number belongs.
+
+    Raises:
+        PackError: it has one.
+    """
+    for name in ("id", *PAYLOAD):
+        if name in table.column_names and (nulls := table.column(name).null_count):
+            raise PackError(f"{nulls} points have no {name}")
+
+
+def check_ids(table: Table) -> None:
+    """Refuse a table with an id that is no UUID.
+
+    Raises:
+        PackError: it has one; the message names the first.
+    """
+    if "id" in table.column_names:
+        ids = table.column("id")
+        good = pc.match_substring_regex(ids, _UUID)
+        if not (pc.all(good).as_py() or not len(ids)):
+            raise PackError(
+                f"has the id {pc.filter(ids, pc.invert(good))[0].as_py()!r:.80}, which is no UUID"
+            )
 
 
 def vectors_of(table: Table, field: VectorField) -> Vectors:
@@ -148,10 +190,16 @@ def vectors_of(table: Table, field: VectorField) -> Vectors:
     column = table.column(field.name).combine_chunks()
     if column.null_count:
         raise PackError(f"{column.null_count} points lack the vector {field.name!r}")
+    if _has_nulls(column):
+        raise PackError(f"the vector {field.name!r} holds nulls")
     if field.kind == "sparse":
         lists = column.flatten()
-        indptr = np.concatenate([[0], np.cumsum(_lengths(lists[0]))]).astype(np.int64)
+        lengths = [_lengths(one) for one in lists]
+        if not np.array_equal(*lengths):
+            raise PackError(f"the vector {field.name!r} has other numbers of indices than of values")
+        indptr = np.concatenate([[0], np.cumsum(lengths[0])]).astype(np.int64)
         indices, values = (one.flatten().to_numpy(zero_copy_only=False) for one in lists)
+        _check_finite(field, values)
         return SparseRows(indptr, indices, values)
     if field.kind == "dense":
         return cast("NDArray[np.float32]", _matrix(column, field))
@@ -159,8 +207,23 @@ def vectors_of(table: Table, field: VectorField) -> Vectors:
     return list(np.split(rows, np.cumsum(_lengths(column))[:-1]))
 
 
+def _has_nulls(column: Column) -> bool:
+    """True if any value of a nested column is null."""
+    if column.null_count:
+        return True
+    if pa.types.is_struct(column.type):
+        return any(map(_has_nulls, column.flatten()))
+    return pa.types.is_nested(column.type) and _has_nulls(column.flatten())
+
+
+def _check_finite(field: VectorField, values: NDArray[np.float32]) -> None:
+    if not np.isfinite(values).all():
+        raise PackError(f"the vector {field.name!r} holds NaN or infinity")
+
+
 def _matrix(column: Column, field: VectorField) -> Any:
     flat = column.flatten().to_numpy(zero_copy_only=False)
+    _check_finite(field, flat)
     return flat.astype(np.float32, copy=False).reshape(-1, field.dim or 1)
 
 
@@ -223,26 +286,136 @@ def _leaves(field: VectorField) -> list[str]:
     return [f"{field.name}{'.list.element' * (2 if field.kind == 'multivector' else 1)}"]
 
 
-def read_tables(file: Any, names: Sequence[str] | None = None, points: int | None = None) -> Iterator[Table]:
-    """The row groups of a Parquet file, with these columns only (None: all).
+def read_tables(
+    file: Any, names: Sequence[str] | None = None, points: int | None = None, schema: Any = None
+) -> Iterator[Table]:
+    """The row groups of a Parquet file (a path, or a file to read), with these columns only (None: all).
 
-    ``points``: how many there must be.
+    ``points``: how many there must be. ``schema``: of `schema_of`, whose columns and types the file must have
+    (only packs of earlier versions have no ``defines``); None: any vectors. What a row group takes in memory
+    is bounded before it is read.
 
     Raises:
         PackError: it is no Parquet file, a damaged one, or one that would take too much memory.
     """
-    try:
-        source = pq.ParquetFile(file)
-        groups = [source.metadata.row_group(group) for group in range(source.num_row_groups)]
-        rows = sum(group.num_rows for group in groups)
-        if points is not None and rows != points:
-            raise PackError(f"has {rows} points, not {points}")
-        for group, said in enumerate(groups):
-            if said.total_byte_size > _MOST_GROUP:
-                size = said.total_byte_size >> 20
-                raise PackError(f"has a group of {size} MiB, more than is ever written")
-            yield _completed(
-                source.read_row_group(group, columns=None if names is None else list(names)), names
-            )
-    except (pa.ArrowException, OSError) as error:
-        raise PackError(f"cannot be read as Parquet ({' '.join(str(error).split())})") from error
+    with ExitStack() as stack:
+        if isinstance(file, Path):
+            file = stack.enter_context(file.open("rb"))
+        try:
+            yield from _read_tables(file, names, points, schema)
+        except (pa.ArrowException, OSError, OverflowError, UnicodeDecodeError) as error:
+            reason = " ".join(str(error).split())
+            raise PackError(f"cannot be read as Parquet ({reason:.300})") from error
+
+
+def _read_tables(file: Any, names: Sequence[str] | None, points: int | None, wanted: Any) -> Iterator[Table]:
+    size = _check_footer(file)
+    limits = {"thrift_string_size_limit": _MOST_FOOTER, "thrift_container_size_limit": _MOST_COLUMNS}
+    source = pq.ParquetFile(file, **limits)
+    schema = source.schema_arrow
+    _check_types(schema, wanted)
+    said = source.metadata
+    groups = [said.row_group(group) for group in range(said.num_row_groups)]
+    rows = [group.num_rows for group in groups]
+    if min(rows, default=0) < 0 or max(rows, default=0) > _MOST_ROWS:
+        raise PackError(f"has a group of {max(rows)} points, more than is ever written")
+    if points is not None and sum(rows) != points:
+        raise PackError(f"has {sum(rows)} points, not {points}")
+    chosen = [name for name in schema.names if names is None or name in names]
+    repeated: set[str] = set()
+    memory = 0
+    for group in groups:
+        further, needed = _check_group(file, group, schema, chosen, size)
+        repeated |= further
+        memory += needed
+    file.seek(0)
+    source = pq.ParquetFile(file, metadata=said, read_dictionary=sorted(repeated), **limits)
+    for group in range(len(groups)):
+        table = source.read_row_group(group, columns=chosen)
+        table.validate(full=True)
+        memory += _check_texts(table)
+        if memory > max(_SMALL_GROUP, _MOST_RATIO_OF_ALL * size):
+            raise PackError(f"has {memory >> 20} MiB in {size >> 10} KiB, which is never written")
+        yield _completed(_plain(table), names)
+
+
+def _check_footer(file: Any) -> int:
+    """Refuse a footer that is too large to be read; returns the bytes of the file."""
+    size: int = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - 8))
+    length = int.from_bytes(file.read(8)[:4], "little")
+    file.seek(0)
+    if length > _MOST_FOOTER:
+        raise PackError(f"has a footer of {length >> 20} MiB, more than is ever written")
+    return size
+
+
+def _check_types(schema: Any, wanted: Any) -> None:
+    """Refuse columns that come twice, are missing, or have other types than are written."""
+    if len(set(schema.names)) != len(schema.names):
+        twice = next(name for name in schema.names if schema.names.count(name) > 1)
+        raise PackError(f"has the column {twice!r:.80} twice")
+    kinds = {"id": _TEXT, **PAYLOAD} if wanted is None else {part.name: part.type for part in wanted}
+    for name, kind in kinds.items():
+        if name not in schema.names:
+            if wanted is None or name == "defines":
+                continue
+            raise PackError(f"has no column {name!r}")
+        if schema.field(name).type != kind:
+            raise PackError(f"has the column {name!r} as {schema.field(name).type!s:.80}, not {kind}")
+    further = [name for name in schema.names if wanted is not None and name not in kinds]
+    if further:
+        raise PackError(f"has the column {further[0]!r:.80}, which its manifest does not list")
+
+
+def _check_group(
+    file: Any, group: Any, schema: Any, chosen: Sequence[str], size: int
+) -> tuple[set[str], int]:
+    """Refuse a row group that takes too much memory; returns its texts with a dictionary, and the bytes."""
+    texts = {name for name in chosen if schema.field(name).type == _TEXT}
+    repeated, memory, packed = set(), 0, 0
+    for number in range(group.num_columns):
+        column = group.column(number)
+        name = column.path_in_schema
+        if name not in texts and not any(name == one or name.startswith(f"{one}.") for one in chosen):
+            continue
+        found = measure_column(file, column, size)
+        if name in PAYLOAD or name == "id":
+            if found.values != group.num_rows:
+                raise PackError(f"has {found.values} values of {name!r} in {group.num_rows} points")
+            if name in texts and found.has_dictionary:
+                repeated.add(name)
+        memory += found.memory
+        packed += column.total_compressed_size
+    _check_memory(memory, packed)
+    return repeated, memory
+
+
+def _check_memory(memory: int, packed: int) -> None:
+    """Refuse what takes much memory out of few bytes, or more than is ever written."""
+    if memory > _MOST_GROUP or memory > max(_SMALL_GROUP, _MOST_RATIO * packed):
+        raise PackError(
+            f"has a group of {memory >> 20} MiB in {max(packed, 1024) >> 10} KiB, which is never written"
+        )
+
+
+def _check_texts(table: Table) -> int:
+    """Refuse dictionaries whose repeated texts take too much memory; returns the bytes of the texts."""
+    memory = 0
+    for name in table.column_names:
+        column = table.column(name)
+        if not pa.types.is_dictionary(column.type):
+            continue
+        for chunk in column.chunks:
+            lengths = pc.take(pc.binary_length(chunk.dictionary), chunk.indices)
+            memory += pc.sum(pc.cast(lengths, pa.int64())).as_py() or 0
+    _check_memory(memory, 0)
+    return memory
+
+
+def _plain(table: Table) -> Table:
+    """A table with its dictionaries as plain texts."""
+    fields = [
+        pa.field(part.name, _TEXT) if pa.types.is_dictionary(part.type) else part for part in table.schema
+    ]
+    return table.cast(pa.schema(fields))

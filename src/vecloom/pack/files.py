@@ -18,7 +18,10 @@ from vecloom.errors import PackError
 MANIFEST = "manifest.json"
 
 #: Bytes of a manifest at the most: more is not read.
-MOST_MANIFEST = 256 << 20
+MOST_MANIFEST = 64 << 20
+
+#: A file of a zip that is larger than this may unpack to so many times its packed bytes.
+_SMALL_MEMBER, _MOST_RATIO = 4 << 20, 100
 
 _BLOCK = 1 << 20
 
@@ -114,6 +117,12 @@ class ArchiveFiles:
             self._zip = zipfile.ZipFile(place)
         except (*_DAMAGE, OSError) as error:
             raise PackError(f"{place} cannot be read as a zip ({error}); get it again") from error
+        for info in self._zip.infolist():
+            if info.file_size > max(_SMALL_MEMBER, _MOST_RATIO * info.compress_size):
+                raise PackError(
+                    f"{place} holds {info.filename!r:.80}, which unpacks from {info.compress_size >> 10} KiB "
+                    f"to {info.file_size >> 20} MiB; do not use it"
+                )
         names = [info.filename for info in self._zip.infolist()]
         for name in names:
             if name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or ":" in name:

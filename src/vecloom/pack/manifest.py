@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,11 +13,14 @@ from pydantic import TypeAdapter, ValidationError
 from vecloom.durable import written
 from vecloom.errors import PackError
 from vecloom.pack.files import MANIFEST, MOST_MANIFEST, Files, check_shard_name
-from vecloom.recipe import Recipe
+from vecloom.recipe import MOST_TOKENS, Recipe
 from vecloom.types import Schema, VectorField
 
 #: Version of the layout. A reader refuses what is newer.
 FORMAT = 1
+
+#: Dimensions of a vector at the most.
+_MOST_DIM = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +121,8 @@ def load_pack_manifest(files: Files) -> PackManifest:
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise PackError(f"{place}: {where} in its {MANIFEST} is wrong; get the pack again") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PackError(f"{place}: {MANIFEST} cannot be read ({error}); get the pack again") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise PackError(f"{place}: {MANIFEST} cannot be read ({error!s:.200}); get the pack again") from error
     _check(files, manifest)
     return manifest
 
@@ -128,9 +131,45 @@ def _check(files: Files, manifest: PackManifest) -> None:
     names = {field.name for field in manifest.fields}
     if names != set(manifest.names):
         raise PackError(f"{files.place}: its vectors are not those of its models; get the pack again")
+    wrong = next(_find_wrong(manifest), None)
+    if wrong is not None:
+        raise PackError(f"{files.place}: {wrong} in its {MANIFEST}; get the pack again")
     for shard in (*manifest.shards, *manifest.former):
         check_shard_name(files.place, shard.name)
         size = files.size(shard.name)
         if size != shard.bytes:
             have = "is missing" if size is None else f"has {size} bytes, not {shard.bytes}"
             raise PackError(f"{files.place}: {shard.name} {have}; get the pack again")
+
+
+def _find_wrong(manifest: PackManifest) -> Iterator[str]:
+    """Values of the right type that no pack has."""
+    names = [field.name for field in manifest.fields]
+    if len(set(names)) != len(names) or len(manifest.names) != len(names):
+        yield "a vector comes twice"
+    for field in manifest.fields:
+        dim = 1 if field.dim is None else field.dim
+        if (field.kind == "sparse") != (field.dim is None) or not 1 <= dim <= _MOST_DIM:
+            yield f"the vector {field.name!r:.80} has {field.dim} dimensions"
+    if not 1 <= manifest.chunk_tokens <= MOST_TOKENS:
+        yield f"chunk_tokens is {manifest.chunk_tokens!r:.40}"
+    if not 0 <= manifest.overlap <= manifest.chunk_tokens // 2:
+        yield f"overlap is {manifest.overlap!r:.40}"
+    if not set(manifest.counted_by) <= set(names):
+        yield "counted_by names a model that is not there"
+    for name, number in (("shard_points", manifest.shard_points), ("shard_bytes", manifest.shard_bytes)):
+        if not 1 <= number < 1 << 40:
+            yield f"{name} is {number!r:.40}"
+    for source in manifest.sources:
+        if not source or "\0" in source:
+            yield f"{source!r:.80} is no name of a source"
+    if len(set(manifest.sources)) != len(manifest.sources):
+        yield "a source comes twice"
+    listed = [shard.name for shard in (*manifest.shards, *manifest.former)]
+    if len(set(listed)) != len(listed):
+        yield "a shard comes twice"
+    for shard in (*manifest.shards, *manifest.former):
+        if not 0 <= shard.points < 1 << 40 or not 0 <= shard.bytes < 1 << 60:
+            yield f"{shard.name!r:.80} has {shard.points!r:.40} points and {shard.bytes!r:.40} bytes"
+        if not set(shard.vectors) <= set(names) or len(set(shard.vectors)) != len(shard.vectors):
+            yield f"{shard.name!r:.80} has a vector that is not there"

@@ -37,14 +37,20 @@ class Pack:
         """The row groups of a shard, with the columns of ``names`` (None: all), once its sha256 is right.
 
         Raises:
-            PackError: the file is not the one that the manifest lists, or cannot be read.
+            PackError: the file is not the one that the manifest lists, cannot be read, or has columns or
+                values that vecloom does not write.
         """
-        from vecloom.pack.columns import read_tables
+        from vecloom.pack.columns import check_ids, check_payload, read_tables, schema_of
 
+        fields = {field.name: field for field in self.manifest.fields}
+        schema = schema_of([fields[name] for name in shard.vectors], self.manifest.half)
         with self.files.open(shard.name) as file:
             self._verify(shard, file)
             try:
-                yield from read_tables(file, names, shard.points)
+                for table in read_tables(file, names, shard.points, schema):
+                    check_payload(table)
+                    check_ids(table)
+                    yield table
             except PackError as error:
                 raise PackError(f"{self.files.place}: {shard.name} {error}; get the pack again") from error
 

@@ -109,13 +109,14 @@ class Loading:
     def run(self) -> LoadReport:
         """Send what is not acknowledged yet, delete what the pack's sources have no more, and verify.
 
+        Call `require_same_trees` before.
+
         Raises:
             PackError: the pack is damaged.
             StoreError: the store refuses, or does not hold what was sent.
         """
         started = time.perf_counter()
         pack, manifest = self._pack.manifest, self._home.load()
-        self._require_same_trees()
         left = tuple(name for name in manifest.unfinished if name not in pack.sources)
         record(self._home, unfinished=(*left, *pack.sources))
         remove_states(self._home.local)  # they know nothing of what comes; the next index run asks the store
@@ -153,7 +154,7 @@ class Loading:
                 store.mark(where, ABSENT_KEY, None)
                 store.finalize()
 
-    def _require_same_trees(self) -> None:
+    def require_same_trees(self) -> None:
         """Refuse a pack that would delete most of what the index has of a source.
 
         That is another tree of the same name, or the same one cut into other chunks.
@@ -206,7 +207,6 @@ class Loading:
         for numbers in _visited(pack.shards, first):
             with visits.visit() as store:
                 for points in (found for i in numbers for found in self._pack.points(pack.shards[i])):
-                    self._require_sources(points)
                     for batch in _batches(points):
                         _merge(store, batch) if keep else store.upsert(batch)
                     counts.update(payload["source"] for payload in points.payloads)
@@ -215,15 +215,6 @@ class Loading:
                     self._listener(event)
             self._acknowledge(numbers.stop)
         return sent
-
-    def _require_sources(self, points: Points) -> None:
-        """Refuse points of a source that the manifest does not name."""
-        strange = {payload["source"] for payload in points.payloads} - set(self._pack.manifest.sources)
-        if strange:
-            raise PackError(
-                f"{self._pack.files.place} holds points of {min(strange)!r}, which its manifest does not "
-                f"name; do not use it"
-            )
 
     def _counts(self, shards: Sequence[Shard]) -> Counter[str]:
         """Source -> its points in these shards."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vecloom.engine import Engine, spans
-from vecloom.pack.columns import read_tables, table_of
+from vecloom.pack.columns import table_of
 from vecloom.pack.files import FolderFiles
 from vecloom.pack.reading import Pack
 from vecloom.pack.writing import PackWriter
@@ -123,16 +123,16 @@ class Packing:
     def _packed(self) -> Generator[_Packed, None, None]:
         """The documents of the pack, in order."""
         manifest = self._writer.manifest
+        pack = Pack(FolderFiles(self._writer.folder), manifest)
         for number, shard in enumerate(manifest.shards):
             last: tuple[str, ...] | None = None
             row = 0
-            with (self._writer.folder / shard.name).open("rb") as file:
-                for table in read_tables(file, _DOCUMENT):
-                    for key in zip(*(table.column(name).to_pylist() for name in _DOCUMENT), strict=True):
-                        if key != last:
-                            yield _Packed(key, number, row)
-                            last = key
-                        row += 1
+            for table in pack.tables(shard, _DOCUMENT):
+                for key in zip(*(table.column(name).to_pylist() for name in _DOCUMENT), strict=True):
+                    if key != last:
+                        yield _Packed(key, number, row)
+                        last = key
+                    row += 1
 
     def _go_back(self, expected: _Packed | None) -> None:
         """Pack anew from the expected document on; where none is, behind the last one."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from vecloom.pipeline.absence import Absence
     from vecloom.sources import Skip
 
-Step: TypeAlias = Literal["measure", "read", "encode", "optimise", "load", "export", "search"]
+Step: TypeAlias = Literal["measure", "read", "encode", "optimise", "check", "load", "export", "search"]
 
 
 @dataclass(frozen=True, slots=True)
