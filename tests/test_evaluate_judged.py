@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -245,3 +246,66 @@ def test_a_draw_is_the_same_each_time_and_told(tmp_path: Path) -> None:
     assert [q for q in judged.queries if q in some.queries] == list(some.queries)
     assert some.notes == ("10 of 50 queries, drawn by a fixed seed",)
     assert drawn(judged, None) == drawn(judged, 50) == judged
+
+
+def rows(**changes: object) -> str:
+    return json.dumps([{"query": "a", "targets": [{"path": "x.py", **changes}]}])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[" * 100_000, "line 1: not JSON"),
+        ('{"query": "a", "path": "x"}\n{"query": ' + "[" * 100_000, "line 2: not JSON"),
+        *((f'[{{"query": {"[" * depth}{"]" * depth}}}]', "line 1|query 1") for depth in range(900, 1000, 3)),
+        (rows(start=10**15), "query 1: start is 1000000000000000"),
+        (rows(start=-(10**15)), "query 1: start is -1000000000000000"),
+        (rows(gain=1e308), r"query 1: gain is 1e\+308"),
+        ('[{"query": "a", "path": "x", "gain": ' + "9" * 5000 + "}]", "line 1: not JSON"),
+        (rows(source={}), "query 1: the source {} is no text"),
+        (rows(source=False), "query 1: the source False is no text"),
+        (rows(source=0), "query 1: the source 0 is no text"),
+    ],
+)
+def test_what_is_out_of_all_bounds_is_one_short_line(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "queries").write_text(text, "utf-8")
+    with pytest.raises(JudgmentsError, match=said) as refused:
+        read_judged(tmp_path / "queries")
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 500
+
+
+def test_what_is_no_text_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "queries").write_text(r'[{"query": "a \ud800", "path": "x\u0000", "id": "\udc80"}]', "utf-8")
+    (query,) = read_judged(tmp_path / "queries").queries
+    assert (query.id, query.text, query.targets[0].path) == ("\ufffd", "a \ufffd", "x\ufffd")
+
+
+@pytest.mark.parametrize(
+    ("queries", "qrels", "said"),
+    [
+        ('{"_id": [1], "text": "a"}', "q\td\t1", "queries.jsonl, line 1: the _id is of the type list"),
+        ('{"_id": null, "text": "a"}', "q\td\t1", "queries.jsonl, line 1: the _id is of the type NoneType"),
+        ('{"_id": ' + "[" * 100_000, "q\td\t1", "queries.jsonl, line 1: not JSON"),
+        ('{"_id": "q", "text": "a"}', "q\td\t" + "9" * 400, "test.tsv, line 1: the grade is 9{40};"),
+        ('{"_id": "q", "text": "a"}', "q\td\t1e300", "test.tsv, line 1: the grade is 1e300;"),
+        ('{"_id": "q", "text": "a"}', "q\t\t1", "test.tsv, line 1: an empty id"),
+        ('{"_id": "q", "text": "a"}', "q\t" + "d" * (17 << 20), "test.tsv, line 1: longer than 16 MiB"),
+        ("x" * (17 << 20), "q\td\t1", "queries.jsonl, line 1: longer than 16 MiB"),
+    ],
+)
+def test_strange_files_of_beir_are_one_short_line(
+    queries: str, qrels: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "queries.jsonl").write_text(queries + "\n", "utf-8")
+    (tmp_path / "qrels" / "test.tsv").write_text(qrels + "\n", "utf-8")
+    with pytest.raises(JudgmentsError, match=said) as refused:
+        read_judged(tmp_path)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 500
+
+
+def test_a_file_of_gigabytes_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "queries.json").open("wb") as file:
+        file.truncate(8 << 30)  # of zeros that take no room
+    with pytest.raises(JudgmentsError, match="8192 MiB; give at most 256 MiB"):
+        read_judged(tmp_path / "queries.json")

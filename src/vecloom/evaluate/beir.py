@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vecloom.errors import JudgmentsError, UsageError
-from vecloom.evaluate.judged import Judged, JudgedQuery, Target, prepared, problem
+from vecloom.evaluate.judged import MOST_GAIN, Judged, JudgedQuery, Target, prepared, problem
+from vecloom.sources.text import valid
 
 _SPLIT = "test.tsv"
+
+#: Bytes of a line at the most.
+_MOST_LINE = 16 << 20
 
 
 def read_beir(folder: Path, qrels: Path | None) -> Judged:
@@ -70,9 +74,13 @@ def _judgments(path: Path) -> Iterator[tuple[str, str, float]]:
             raise JudgmentsError(
                 f"{path}, line {number}: the grade {cells[2]!r:.40} is no number; mend it"
             ) from None
-        if not -float("inf") < gain < float("inf"):
-            raise JudgmentsError(f"{path}, line {number}: the grade is {cells[2]}; give a finite number")
-        yield cells[0], cells[1], gain
+        if not -MOST_GAIN <= gain <= MOST_GAIN:
+            raise JudgmentsError(
+                f"{path}, line {number}: the grade is {cells[2]:.40}; give a number up to {MOST_GAIN:,}"
+            )
+        if not cells[0] or not cells[1]:
+            raise JudgmentsError(f"{path}, line {number}: an empty id; a query id and a corpus id are wanted")
+        yield valid(cells[0]), valid(cells[1]), gain
 
 
 def _texts(path: Path) -> Iterator[tuple[str, str]]:
@@ -84,17 +92,21 @@ def _texts(path: Path) -> Iterator[tuple[str, str]]:
             raise JudgmentsError(f"{where}: not JSON; one object a line is wanted") from None
         if not isinstance(item, dict) or "_id" not in item or not isinstance(item.get("text"), str):
             raise JudgmentsError(f'{where}: no "_id" and "text"; {{"_id": ..., "text": ...}} is wanted')
-        yield str(item["_id"]), item["text"]
+        if isinstance(item["_id"], bool) or not isinstance(item["_id"], str | int):
+            raise JudgmentsError(f"{where}: the _id is of the type {type(item['_id']).__name__}; give a text")
+        yield valid(str(item["_id"])), valid(item["text"])
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Number and text of the lines that are not blank, read one by one.
 
     Raises:
-        JudgmentsError: not UTF-8.
+        JudgmentsError: not UTF-8, or a line that is too long.
     """
     with path.open("rb") as file:
-        for number, data in enumerate(file, 1):
+        for number, data in enumerate(iter(lambda: file.readline(_MOST_LINE + 1), b""), 1):
+            if len(data) > _MOST_LINE:
+                raise JudgmentsError(f"{path}, line {number}: longer than {_MOST_LINE >> 20} MiB; mend it")
             try:
                 line = data.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError:

@@ -18,9 +18,14 @@ from typing import Any
 
 from vecloom.errors import JudgmentsError, UsageError
 from vecloom.evaluate.beir import read_beir
-from vecloom.evaluate.judged import Judged, JudgedQuery, Target, prepared
+from vecloom.evaluate.judged import MOST_GAIN, Judged, JudgedQuery, Target, prepared
+from vecloom.sources.text import valid
 
 _GAINS = ("gain", "relevance")
+
+#: Bytes of a file, and the number of a line, at the most.
+_MOST_BYTES, _MOST_LINE = 256 << 20, 1 << 31
+
 _COLUMNS = frozenset({"query", "path", "start", "end", "category", "id", "source", *_GAINS})
 _WANTED = (
     "give a BEIR folder, JSON or JSON Lines of {query, targets}, or a CSV with the columns query and path"
@@ -56,6 +61,9 @@ def text_of(path: Path) -> str:
     Raises:
         JudgmentsError: it is something else.
     """
+    size = path.stat().st_size
+    if size > _MOST_BYTES:
+        raise JudgmentsError(f"{path} has {size >> 20} MiB; give at most {_MOST_BYTES >> 20} MiB of queries")
     data = path.read_bytes()
     try:
         return data.decode("utf-8-sig")
@@ -181,6 +189,7 @@ def _queries(rows: Iterable[_Row]) -> list[JudgedQuery]:
         else:
             key = (given, "" if given else singles.setdefault(text, f"{number}"))
             targets = [_target(row, values)]
+        text = valid(text)
         query = done.setdefault(key, _Query(text))
         if query.text != text:
             raise row.wrong(
@@ -202,7 +211,7 @@ def _text(row: _Row, name: str) -> str:
         return str(value)
     if not isinstance(value, str):
         raise row.wrong(f"{name} is {_shown(value)}", "give it as a text")
-    return value.strip()
+    return valid(value.strip())
 
 
 def _target(row: _Row, item: object) -> Target:
@@ -220,10 +229,11 @@ def _target(row: _Row, item: object) -> Target:
         end = start
     if start is not None and end is not None and not 1 <= start <= end:
         raise row.wrong(f"lines {start} to {end}", "lines count from 1, and the end is not before the start")
-    source = item.get("source") or None
+    source = None if item.get("source") == "" else item.get("source")
     if source is not None and not isinstance(source, str):
         raise row.wrong(f"the source {_shown(source)} is no text", "give the name of a source of the index")
-    return Target(path.strip().removeprefix("./"), start, end, _gain(row, item), source)
+    source = None if source is None else valid(source)
+    return Target(valid(path.strip().removeprefix("./")), start, end, _gain(row, item), source)
 
 
 def _line(row: _Row, item: Mapping[str, Any], name: str) -> int | None:
@@ -231,7 +241,7 @@ def _line(row: _Row, item: Mapping[str, Any], name: str) -> int | None:
     if value is None or value == "":
         return None
     number = _number(value)
-    if number is None or number != int(number):
+    if number is None or number != int(number) or abs(number) > _MOST_LINE:
         raise row.wrong(f"{name} is {_shown(value)}", "give the number of a line")
     return int(number)
 
@@ -240,8 +250,10 @@ def _gain(row: _Row, item: Mapping[str, Any]) -> float:
     for name in _GAINS:
         if item.get(name) not in (None, ""):
             number = _number(item[name])
-            if number is None or number < 0:
-                raise row.wrong(f"{name} is {_shown(item[name])}", "give a number from 0 (not relevant)")
+            if number is None or not 0 <= number <= MOST_GAIN:
+                raise row.wrong(
+                    f"{name} is {_shown(item[name])}", f"give a number from 0 (not relevant) to {MOST_GAIN:,}"
+                )
             return number
     return 1.0
 
@@ -258,7 +270,10 @@ def _number(value: object) -> float | None:
 
 
 def _shown(value: object) -> str:
-    said = repr(value)
+    try:
+        said = repr(value)
+    except RecursionError:  # json can go a little deeper
+        said = type(value).__name__
     return said if len(said) <= 60 else f"{said[:59]}…"
 
 

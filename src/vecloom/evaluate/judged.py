@@ -9,6 +9,9 @@ from dataclasses import dataclass, field, replace
 #: Queries are drawn alike on every run and machine.
 SEED = 20
 
+#: The largest gain of a target: sums of gains stay finite.
+MOST_GAIN = 1_000_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
