@@ -112,7 +112,7 @@ class IndexReport:
     payload changed, and ``deleted`` points are gone. ``encoded``: texts through the model, by vector name;
     ``reused``: vectors taken over from an equal text instead. ``sparse_seconds``: from the start until the
     whole tree could be searched by its words (0 where no model is that quick). ``fallbacks``: reason -> the
-    paths of files that were chunked by lines. ``absent``: sources whose root is gone, whose points were kept and
+    paths of files that were chunked by lines. ``absent``: sources whose root is gone: points are kept and
     hidden. ``unsealed``: why no graph was built though one was due.
     """
 
