@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+import uuid
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,8 +25,10 @@ from vecloom import carry
 from vecloom.config import Config
 from vecloom.errors import PackError, VecloomError
 from vecloom.index import Index
+from vecloom.pack.columns import PAYLOAD, TableWriter, read_tables, schema_of, table_of
 from vecloom.pack.files import FolderFiles, sha256_of
 from vecloom.pack.manifest import load_pack_manifest
+from vecloom.types import Points, SparseRows, VectorField, VectorKind, Vectors
 
 Change: TypeAlias = Callable[[Any], Any]
 
@@ -370,3 +374,31 @@ def test_a_manifest_of_other_json_is_one_line(pack: Path, tmp_path: Path, tiny_c
             carry.load(pack, tmp_path / "index", config=tiny_config)
         assert "\n" not in str(refused.value)
     assert not (tmp_path / "index").exists()
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("kind", ["dense", "multivector"])
+def test_the_largest_groups_that_vecloom_writes_are_read(kind: VectorKind, half: bool) -> None:
+    count, dim = 1024, 4096 if kind == "dense" else 256
+    rng = np.random.default_rng(1)
+    field, terms = VectorField("large", kind, dim), VectorField("terms", "sparse")
+    large: Vectors = rng.standard_normal((count, dim)).astype(np.float32)
+    if kind == "multivector":
+        large = [
+            rng.standard_normal((tokens, dim)).astype(np.float32) for tokens in rng.integers(1, 60, count)
+        ]
+    indptr = np.arange(0, 20 * count + 1, 20)
+    indices = np.tile(np.arange(20, dtype=np.uint32), count)
+    rows = SparseRows(indptr, indices, np.ones(20 * count, np.float32))
+    texts: dict[str, Any] = {name: "the words of a chunk " * 90 for name in PAYLOAD}
+    numbers = {name: 1 for name in PAYLOAD if name.startswith(("start", "end"))}
+    points = Points(
+        [str(uuid.UUID(int=number)) for number in range(count)],
+        [texts | numbers] * count,
+        {"large": large, "terms": rows},
+    )
+    schema, file = schema_of([field, terms], half), io.BytesIO()
+    writer = TableWriter(file, schema)
+    writer.write(table_of(points, schema))
+    writer.close()
+    assert sum(map(len, read_tables(file, None, count, schema))) == count

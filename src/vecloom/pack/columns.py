@@ -54,7 +54,7 @@ _MOST_GROUP = 2 << 30
 #: A group of so many bytes is read from however few bytes of the file; a larger one may have so many times
 #: its bytes in the file. Matrices are written as they are, and texts are few. All groups together may have
 #: more times the bytes of the file: a long document compresses well.
-_SMALL_GROUP, _MOST_RATIO, _MOST_RATIO_OF_ALL = 64 << 20, 4, 100
+_SMALL_GROUP, _MOST_RATIO, _MOST_RATIO_OF_ALL = 64 << 20, 8, 100
 
 #: Points of a row group, bytes of a footer and columns of all its row groups at the most.
 _MOST_ROWS, _MOST_FOOTER, _MOST_COLUMNS = 1 << 17, 16 << 20, 100_000
@@ -325,7 +325,7 @@ def _read_tables(file: Any, names: Sequence[str] | None, points: int | None, wan
     repeated: set[str] = set()
     memory = 0
     for group in groups:
-        further, needed = _check_group(file, group, schema, chosen, size)
+        further, needed = _check_group(file, group, source.schema, chosen, size)
         repeated |= further
         memory += needed
     file.seek(0)
@@ -372,14 +372,15 @@ def _check_group(
     file: Any, group: Any, schema: Any, chosen: Sequence[str], size: int
 ) -> tuple[set[str], int]:
     """Refuse a row group that takes too much memory; returns its texts with a dictionary, and the bytes."""
-    texts = {name for name in chosen if schema.field(name).type == _TEXT}
+    arrow = schema.to_arrow_schema()
+    texts = {name for name in chosen if arrow.field(name).type == _TEXT}
     repeated, memory, packed = set(), 0, 0
     for number in range(group.num_columns):
         column = group.column(number)
         name = column.path_in_schema
         if name not in texts and not any(name == one or name.startswith(f"{one}.") for one in chosen):
             continue
-        found = measure_column(file, column, size)
+        found = measure_column(file, column, schema.column(number).length, size)
         if name in PAYLOAD or name == "id":
             if found.values != group.num_rows:
                 raise PackError(f"has {found.values} values of {name!r} in {group.num_rows} points")

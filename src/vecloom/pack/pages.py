@@ -20,6 +20,7 @@ _DICTIONARY, _DATA, _DATA_2 = 2, 0, 3
 _PLAIN, _PLAIN_DICTIONARY, _RLE, _BIT_PACKED, _RLE_DICTIONARY = 0, 2, 3, 4, 8
 _ENCODINGS = frozenset({_PLAIN, _PLAIN_DICTIONARY, _RLE, _BIT_PACKED, _RLE_DICTIONARY})
 
+#: Bytes of a value in memory.
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8, "BYTE_ARRAY": 4}
 
 #: Bytes of a value's repetition and definition levels in memory.
@@ -39,8 +40,10 @@ class ColumnSize:
     has_dictionary: bool
 
 
-def measure_column(file: IO[bytes], column: Any, file_size: int) -> ColumnSize:
+def measure_column(file: IO[bytes], column: Any, length: int, file_size: int) -> ColumnSize:
     """Read the page headers of a column of a row group (``pyarrow.parquet.ColumnChunkMetaData``).
+
+    ``length``: bytes of a value of fixed length, such as float16.
 
     Raises:
         PackError: the column lies outside of the file, a page header is damaged, or a page has an encoding
@@ -64,7 +67,7 @@ def measure_column(file: IO[bytes], column: Any, file_size: int) -> ColumnSize:
         raise PackError(
             f"has {values} values of {column.path_in_schema!r:.80} in its pages, not {column.num_values}"
         )
-    width = _WIDTHS.get(column.physical_type, 16)
+    width = _WIDTHS.get(column.physical_type, length)
     memory = unpacked + values * (width + _LEVELS)
     return ColumnSize(unpacked, values, memory, has_dictionary)
 
