@@ -390,7 +390,7 @@ def test_the_largest_groups_that_vecloom_writes_are_read(kind: VectorKind, half:
     indptr = np.arange(0, 20 * count + 1, 20)
     indices = np.tile(np.arange(20, dtype=np.uint32), count)
     rows = SparseRows(indptr, indices, np.ones(20 * count, np.float32))
-    texts: dict[str, Any] = {name: "the words of a chunk " * 90 for name in PAYLOAD}
+    texts: dict[str, Any] = dict.fromkeys(PAYLOAD, "the words of a chunk " * 90)
     numbers = {name: 1 for name in PAYLOAD if name.startswith(("start", "end"))}
     points = Points(
         [str(uuid.UUID(int=number)) for number in range(count)],

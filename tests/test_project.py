@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import subprocess
 import sys
@@ -113,3 +114,17 @@ def test_every_module_can_be_imported() -> None:
     for module in pkgutil.walk_packages(vecloom.__path__, "vecloom."):
         if module.name != "vecloom.__main__":
             importlib.import_module(module.name)
+
+
+def test_onnxruntime_sends_nothing_to_its_makers(tmp_path: Path) -> None:
+    code = (
+        "from vecloom.encoders.pretrained import import_onnxruntime\n"
+        "import_onnxruntime().get_available_providers()\n"
+    )
+    known = ("CI", "GITHUB_ACTIONS", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    environ = {name: value for name, value in os.environ.items() if name not in known}
+    environ["HOME"] = str(tmp_path)
+    subprocess.run([sys.executable, "-c", code], env=environ, check=True)
+    assert list(tmp_path.rglob("*")) == []
+    sources = [path.read_text("utf-8") for path in Path(vecloom.__file__).parent.rglob("*.py")]
+    assert sum(text.count("    import onnxruntime\n") for text in sources) == 1, "only where it is silenced"

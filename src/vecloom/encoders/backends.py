@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal, TypeAlias, cast, get_args
 
-from vecloom.encoders.pretrained import import_torch
+from vecloom.encoders.pretrained import import_onnxruntime, import_torch
 from vecloom.errors import DeviceError, MissingExtraError, UsageError
 from vecloom.registry import ModelSpec
 
@@ -175,8 +175,7 @@ def onnx_devices_of(asked: str) -> tuple[str, ...]:
         UsageError: the name means no device.
     """
     named = tuple("cuda:0" if name == "cuda" else name for name in _named(asked))
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     if any(map(_is_cuda, named)) and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         from vecloom.installation import format_install_command
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vecloom.durable import parse_json
 from vecloom.encoders.bert_graph import GRAPH_VERSION, BertOutputs, BertShape, build_graph
+from vecloom.encoders.pretrained import import_onnxruntime
 from vecloom.encoders.tensors import TensorFile
 
 if TYPE_CHECKING:
@@ -50,8 +51,7 @@ def _open(
 
     Threads do not spin while they wait: others want the cores. Optimisations are off: see `bert_graph`.
     """
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

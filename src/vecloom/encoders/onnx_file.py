@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vecloom.encoders.pretrained import import_onnxruntime
 from vecloom.errors import DeviceError, EncodingError, WeightsError
 from vecloom.registry import ModelSpec
 
@@ -78,8 +79,7 @@ class OnnxFile:
 
     @cached_property
     def _session(self) -> InferenceSession:
-        import onnxruntime
-
+        onnxruntime = import_onnxruntime()
         kind, _, number = self._device.partition(":")
         provider = _PROVIDERS[kind]
         options = onnxruntime.SessionOptions()

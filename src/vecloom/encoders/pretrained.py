@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,6 +116,17 @@ def dtype_of(precision: str) -> torch.dtype:
     """A precision as PyTorch names it."""
     torch = import_torch()
     return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+
+
+def import_onnxruntime() -> Any:
+    """The ``onnxruntime`` module, which by itself sends to Microsoft what it runs (from 1.29 on).
+
+    The variable must be set before the module is imported.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
 
 
 def import_torch() -> Any:
