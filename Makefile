@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PROJECT := pyproject.toml
 
+# Of the peers in tests and benches too; vecloom itself switches it off.
+export ORT_DISABLE_TELEMETRY := 1
+
 # The exact versions that the tests pass with. To take the newest ones instead: make test CONSTRAINTS=
 CONSTRAINTS := constraints.txt
 PINNED := $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
