@@ -26,6 +26,7 @@ from vecloom.errors import MissingExtraError
 from vecloom.installation import describe_extra
 from vecloom.pipeline.reading import Reader
 from vecloom.sources import File, Skip, extraction, lost_parts, scan
+from vecloom.sources.documents import extract
 from vecloom.sources.extraction import Limits, UnreadableError
 from vecloom.sources.text import extracted
 from vecloom.types import Document
@@ -320,7 +321,7 @@ def test_entities_are_not_expanded(reader: Reader[Document]) -> None:
 def test_more_text_than_may_come_out_is_refused(suffix: str, data: bytes) -> None:
     said = "holds more than 1,000 characters of text"
     with pytest.raises(UnreadableError, match=said) as refused:
-        extraction.extract(suffix, data, Limits(text=1000))
+        extract(suffix, data, Limits(text=1000))
     assert refused.value.reason == "too large"
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 import hashlib
 
 from vecloom.sources.entries import File, ScanOptions, Skip
-from vecloom.sources.extraction import Limits, UnreadableError, document_suffix, extract
+from vecloom.sources.extraction import (
+    Extracted,
+    Limits,
+    UnreadableError,
+    describe_missing_extra,
+    document_suffix,
+    one_line,
+)
 from vecloom.sources.languages import language_of
 from vecloom.sources.notebooks import BrokenNotebookError, parse_notebook
 from vecloom.sources.parts import Piece, tile
@@ -78,6 +85,26 @@ def _notebook(source: str, file: File, data: bytes) -> Document | Skip:
         digest(data),
         parts=notebook.parts,
     )
+
+
+def extract(suffix: str, data: bytes, limits: Limits) -> Extracted:
+    """The text of ``data``, a file of the format that ``suffix`` (".pdf", ".docx") names.
+
+    Raises:
+        UnreadableError: the file gives no text, or its parser is not installed.
+        MemoryError: there is no memory for it.
+    """
+    from vecloom.sources.pdf import read_pdf
+    from vecloom.sources.word import read_docx
+
+    try:
+        return read_pdf(data, limits) if suffix == ".pdf" else read_docx(data, limits)
+    except (UnreadableError, MemoryError):
+        raise
+    except ImportError as error:
+        raise UnreadableError("missing extra", describe_missing_extra()) from error
+    except Exception as error:  # a parser of damaged files raises anything
+        raise UnreadableError("broken document", one_line(error)) from error
 
 
 def _extracted(source: str, file: File, data: bytes, suffix: str, limits: Limits) -> Document | Skip:

@@ -68,26 +68,6 @@ def describe_missing_extra() -> str:
     return str(MissingExtraError("reading PDF and docx", "documents"))
 
 
-def extract(suffix: str, data: bytes, limits: Limits) -> Extracted:
-    """The text of ``data``, a file of the format that ``suffix`` (".pdf", ".docx") names.
-
-    Raises:
-        UnreadableError: the file gives no text, or its parser is not installed.
-        MemoryError: there is no memory for it.
-    """
-    from vecloom.sources.pdf import read_pdf
-    from vecloom.sources.word import read_docx
-
-    try:
-        return read_pdf(data, limits) if suffix == ".pdf" else read_docx(data, limits)
-    except (UnreadableError, MemoryError):
-        raise
-    except ImportError as error:
-        raise UnreadableError("missing extra", describe_missing_extra()) from error
-    except Exception as error:  # a parser of damaged files raises anything
-        raise UnreadableError("broken document", one_line(error)) from error
-
-
 def installed(suffix: str) -> bool:
     """Whether documents of this suffix can be read here."""
     return find_spec(_MODULES[suffix]) is not None

@@ -1,4 +1,4 @@
-"""PDF files to pages of text, by pypdf; see `vecloom.sources.extraction`."""
+"""PDF files to pages of text, by pypdf; see `vecloom.sources.documents.extract`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Docx files to Markdown, by python-docx. Runs in `vecloom.sources.parsing` only.
+"""Docx files to Markdown, by python-docx. Runs in `vecloom.sources.documents.extract`.
 
 The library opens the package and parses its XML; the elements are walked here, because its own paragraphs
 leave out inserted text and content controls. Headers, footers and comments are left out.
