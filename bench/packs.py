@@ -228,7 +228,9 @@ def _share(place: Path) -> float:
         said = json.loads((place / "writer.json").read_text("utf-8"))["progress"].split()
     except (OSError, ValueError):
         return 0.0
-    return int(said[1]) / int(said[3]) if said[:1] in (["encode"], ["load"]) else 0.0
+    if said[:1] not in (["encode"], ["load"]) or said[3] == "0":
+        return 0.0
+    return int(said[1]) / int(said[3])
 
 
 def _killed(
