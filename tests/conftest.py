@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from bench.standins import CUTS, WIDTH, make_coderank, make_m3, make_qwen
@@ -112,6 +112,22 @@ def vecloom(
         return Done(code, said.out, "\n".join(lines))
 
     return call
+
+
+@pytest.fixture
+def pool_workers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The workers that pools start, in order."""
+    from vecloom.runners.pool import Pool
+
+    started: list[Any] = []
+    start = Pool._start
+
+    def keep_worker(self: Pool[Any, Any], device: str, deaths: int = 0) -> Any:
+        started.append(start(self, device, deaths))
+        return started[-1]
+
+    monkeypatch.setattr(Pool, "_start", keep_worker)
+    return started
 
 
 @pytest.fixture(scope="module")

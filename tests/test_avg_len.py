@@ -19,7 +19,7 @@ from vecloom.encoders.bm25 import Bm25Encoder
 from vecloom.encoders.bm25_code import Bm25CodeEncoder
 from vecloom.errors import IndexFormatError, IndexMismatchError, PackError, UsageError
 from vecloom.index import Index
-from vecloom.pipeline import storing
+from vecloom.pipeline import reading, storing
 from vecloom.pipeline.manifest import load_manifest, manifest_of, said_of
 from vecloom.pipeline.points import passage_of
 from vecloom.pipeline.report import Progress
@@ -226,6 +226,7 @@ def test_a_rebuild_that_was_stopped_goes_on(
     folder = tmp_path / "index"
     index = made(folder, tree, tiny_config)
     monkeypatch.setattr(storing, "WINDOW_CHUNKS", 1)
+    monkeypatch.setattr(reading, "_AHEAD_FILES", 1)
     read: list[int] = []
 
     def stop(event: Progress) -> None:

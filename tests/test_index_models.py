@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import random
 import shutil
 from dataclasses import replace
@@ -109,7 +108,11 @@ def test_any_number_of_workers_gives_the_same(
 
 
 def test_a_worker_that_dies_costs_an_index_run_nothing(
-    tree: Path, tmp_path: Path, seed_config: Config, monkeypatch: pytest.MonkeyPatch
+    tree: Path,
+    tmp_path: Path,
+    seed_config: Config,
+    monkeypatch: pytest.MonkeyPatch,
+    pool_workers: list[Any],
 ) -> None:
     models = ["nomic-coderank", "bge-m3"]
     with Index.create(tmp_path / "clean", models, how=ON_CPU, config=seed_config) as index:
@@ -122,9 +125,8 @@ def test_a_worker_that_dies_costs_an_index_run_nothing(
     def kill_one(event: Progress) -> None:
         assert event.step != "encode" or event.detail, "nothing is encoded for no vector"
         if event.step == "encode" and event.done and not killed:
-            worker, *_ = multiprocessing.active_children()
-            worker.kill()
-            killed.append(worker.name)
+            pool_workers[0].process.kill()
+            killed.append(pool_workers[0].device)
 
     how = How(device="cpu,cpu", precision="fp32")
     with Index.create(tmp_path / "killed", models, how=how, config=seed_config, notice=said.append) as index:

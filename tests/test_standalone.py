@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,7 +112,9 @@ def test_queries_get_their_own_prompt_and_task(seed_config: Config) -> None:
         assert not np.allclose(np.asarray(document), np.asarray(expected))
 
 
-def test_workers_give_the_same(seed_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_give_the_same(
+    seed_config: Config, monkeypatch: pytest.MonkeyPatch, pool_workers: list[Any]
+) -> None:
     monkeypatch.setattr(filling, "WINDOW_TEXTS", 2)
     models = ["nomic-coderank", "bge-m3-sparse", "bm25"]
     alone = encode_texts(TEXTS, models, how=How(device="cpu", precision="fp32"), config=seed_config)
@@ -121,7 +123,7 @@ def test_workers_give_the_same(seed_config: Config, monkeypatch: pytest.MonkeyPa
     for name, vectors in alone.vectors.items():
         same(together.vectors[name], vectors, atol=1e-5)
     assert set(together.terms) == {"bge-m3-sparse", "bm25"}
-    assert not multiprocessing.active_children()
+    assert len(pool_workers) == 2 and all(worker.process.poll() is not None for worker in pool_workers)
 
 
 def test_what_cannot_be_run_is_refused_before_anything_is_fetched(seed_config: Config) -> None:
