@@ -49,6 +49,9 @@ def _harm(what: str) -> None:
     if what == "abort":
         os.abort()
     if what == "hang":
+        while True:
+            pass
+    if what == "wait":
         time.sleep(60)
     if what == "memory":
         bytearray(1 << 32)

@@ -15,11 +15,12 @@ from vecloom import carry
 from vecloom.config import Config
 from vecloom.errors import UsageError
 from vecloom.index import Index
-from vecloom.pipeline import absence
+from vecloom.pipeline import absence, storing
 from vecloom.pipeline.absence import absence_reason, is_empty, mark_of
 from vecloom.pipeline.manifest import load_manifest
 from vecloom.pipeline.states import RootMark
 from vecloom.recipe import Asked
+from vecloom.sources import File, Skip, read
 
 WORDS = ["bm25-code"]
 FILES = 110
@@ -230,3 +231,22 @@ def test_a_pack_is_not_emptied_by_an_empty_tree(vecloom: Vecloom, tree: Path) ->
     refused = vecloom("embed", tree, "--out", "pack")
     assert refused.code == 2 and f"{FILES} documents of tree" in refused.err and "--yes" in refused.err
     assert vecloom("embed", tree, "--out", "pack", "--yes").code == 0
+
+
+def test_a_file_that_cannot_be_read_when_its_tree_is_back_is_shown_too(
+    tree: Path, tmp_path: Path, tiny_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(file: File) -> bytes | Skip:
+        return Skip(file.path, "permission") if file.path == "src/f7.py" else read(file)
+
+    with Index.create(tmp_path / "index", WORDS, config=tiny_config) as index:
+        index.add(tree)
+        before = contents(index)
+        away = unmount(tree)
+        index.add(tree)
+        assert "tree" in index.absent
+        mount(tree, away)
+        monkeypatch.setattr(storing, "read", refuse)
+        index.add(tree)
+        assert "tree" not in index.absent
+        assert contents(index) == before

@@ -21,7 +21,7 @@ from tiny_bert import make_tiny_bert
 from vecloom.chunking import Chunker, markdown
 from vecloom.encoders.counters import ByteCounter, CounterSettings, HFCounter, WordCounter, WordPieceCounter
 from vecloom.errors import VecloomError, WeightsError
-from vecloom.pipeline import reader_process
+from vecloom.pipeline import reader_process, reading
 from vecloom.pipeline.reading import ChunkSettings, Reader, ReadFile, chunk_reader
 from vecloom.sources import File, Limits, Skip
 from vecloom.types import Document
@@ -50,6 +50,7 @@ def file(name: str, data: bytes) -> tuple[str, File, bytes]:
         ("abort until lines", "lines", "its parser died (signal SIGABRT)"),
         ("exit until lines", "lines", "its parser died (exit code 7)"),
         ("hang until lines", "lines", "its parser took longer than 1 s"),
+        ("wait until lines", "lines", "its parser took longer than 1 s"),
         ("abort until bytes", "bytes", "its parser died (signal SIGABRT)"),
         pytest.param(
             "memory until lines",
@@ -107,6 +108,42 @@ def test_many_files_are_read_ahead_and_a_consumer_may_stop_early() -> None:
     assert [item.chunks[0].breadcrumb for item in found if isinstance(item, ReadFile)] == [
         f"Title {number}" for number in range(3000)
     ]
+
+
+def test_a_reader_that_is_stopped_for_long_goes_on_where_it_was() -> None:
+    limits = Limits(seconds=0.3, seconds_per_mib=0)
+    with Reader("reader_works:hurt", {}, lambda _document, _size, found: found, limits) as reader:
+        reader.read(*file("a.txt", b"fine"))
+        pid = reader.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        threading.Timer(1.0, os.kill, (pid, signal.SIGCONT)).start()
+        found = reader.read(*file("a.txt", b"fine"))
+    assert not isinstance(found, Skip) and found["way"] == "parsed" and found["pid"] == pid
+
+
+def test_a_reader_that_is_killed_while_it_starts_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+    start = reading._Process.__init__
+
+    def start_and_kill(self: reading._Process, argument: str) -> None:
+        start(self, argument)
+        started.append(self.child.pid)
+        if len(started) == 1:
+            self.child.kill()
+
+    monkeypatch.setattr(reading._Process, "__init__", start_and_kill)
+    with chunk_reader(WORDS) as reader:
+        found = reader.read(*file("a.md", b"text"))
+    assert isinstance(found, ReadFile) and len(started) == 2
+
+
+def test_a_records_long_title_is_not_repeated_by_every_chunk() -> None:
+    document = Document(
+        "s", "a", "words of it\n" * 2000, "prose", "text", "", title="title " * 50_000, path_in_header=False
+    )
+    chunks = Chunker(WordCounter(), 64).chunk(document).chunks
+    assert len(chunks) > 50 and max(len(chunk.breadcrumb) for chunk in chunks) <= 500
 
 
 def test_a_tokenizer_that_cannot_be_read_is_told_in_a_line(tmp_path: Path) -> None:

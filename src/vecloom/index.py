@@ -512,6 +512,9 @@ class Index:
             StoreBusyError: the shard could not be had within 10 s; the message says who holds it.
         """
         check_text("text", text)
+        for name, value in (("fusion", fusion), ("task", task)):
+            if value is not None:
+                check_text(name, value)
         using, without = check_texts("using", using), check_texts("without", without)
         weights = check_mapping("weights", weights, "{'bm25-code': 2.0}")
         filters = check_mapping("filters", filters, "{'path': '*.py'}")

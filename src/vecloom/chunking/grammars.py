@@ -122,12 +122,12 @@ def parse(source: bytes, grammar: str) -> Node:
         raise ParseError(f"the {grammar} parser cannot be trusted with names of this length")
     reports = 0
     limit = _FREE_REPORTS + len(source) // _BYTES_PER_REPORT
-    deadline = time.monotonic() + _FREE_SECONDS + len(source) * _SECONDS_PER_BYTE
+    deadline = time.process_time() + _FREE_SECONDS + len(source) * _SECONDS_PER_BYTE
 
     def stop(_offset: int, _has_error: bool) -> bool:
         nonlocal reports
         reports += 1
-        return reports > limit or time.monotonic() > deadline
+        return reports > limit or time.process_time() > deadline
 
     try:
         tree = parser.parse(lambda offset, _point: source[offset : offset + _WINDOW], progress_callback=stop)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from vecloom.types import Document, TokenCounter
 
 SEPARATOR = " > "
+# More of a title than this says nothing, and every chunk would repeat it.
+_MAX_TITLE = 500
 _CUT = "…"
 
 
@@ -86,7 +88,7 @@ class DocumentHeaders:
 
     def __init__(self, document: Document, budget: int, counter: TokenCounter) -> None:
         self._path = clean_line(document.path) if document.path_in_header else ""
-        self._title = (clean_line(document.title),)
+        self._title = (clean_line(document.title)[:_MAX_TITLE],)
         self._budget = budget
         self._counter = counter
         self._allowance = header_allowance(budget)

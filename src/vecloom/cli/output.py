@@ -200,7 +200,10 @@ def _shown_path(hit: Hit, roots: Mapping[str, str]) -> str:
     root = roots.get(hit.source)
     if root is None:
         return hit.path
-    path = Path(root) / hit.path if Path(root).is_dir() else Path(root)
+    try:
+        path = Path(root) / hit.path if Path(root).is_dir() else Path(root)
+    except OSError:  # no path of this system
+        return hit.path
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 

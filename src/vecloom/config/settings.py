@@ -29,7 +29,7 @@ class FileSettings:
     order: tuple[OriginKind, ...] = DEFAULT_ORDER
     folders: Mapping[str, Path] = field(default_factory=dict)
     models: tuple[ModelSpec, ...] = ()
-    server_url: str | None = None
+    server_url: str | None = field(default=None, repr=False)  # it may hold a password
     server_ca: Path | None = None
     api_key: str | None = field(default=None, repr=False)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal, TypeAlias, cast, get_args
 
+from vecloom.arguments import check_text
 from vecloom.encoders.pretrained import import_onnxruntime, import_torch
 from vecloom.errors import DeviceError, MissingExtraError, UsageError
 from vecloom.registry import ModelSpec
@@ -193,7 +194,7 @@ def memory_of(device: str) -> int:
 
 def _named(asked: str) -> tuple[str, ...]:
     """``cuda:0,cuda:1`` as names; ``cpu`` and ``cuda`` are one each."""
-    named = tuple(name.strip() for name in asked.split(","))
+    named = tuple(name.strip() for name in check_text("device", asked).split(","))
     if asked != "cuda" and not all(name == "cpu" or _is_cuda(name) for name in named):
         raise UsageError(f"no device is called {asked!r}; name auto, cpu, cuda, or cuda:0,cuda:1 and so on")
     return named

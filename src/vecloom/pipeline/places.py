@@ -29,7 +29,8 @@ _has_scheme = re.compile(_SCHEME, re.IGNORECASE).match
 
 #: ``HOST:6333``, ``NAME:PASSWORD@HOST:6333/x``, ``[::1]:6333``, ``localhost``, ``127.0.0.1/x``.
 _has_host = re.compile(
-    r"(?:(?:[^/\\\s]*@)?(?:[^/\\\s:]+|\[[0-9a-f:.]+\]):\d{1,5}|localhost|\d{1,3}(?:\.\d{1,3}){3})(?:/.*)?",
+    r"(?:(?:[^/\\\s]*@)?(?:[^/\\\s:]*|\[[0-9a-f:.]+\]):\d{1,5}|localhost|\d{1,3}(?:\.\d{1,3}){3}|[^/\\\s:@]+:[^/\\\s@]*@[^/\\\s:]+)"
+    r"(?:[/?#].*)?",
     re.IGNORECASE,
 ).fullmatch
 

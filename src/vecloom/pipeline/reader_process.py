@@ -25,8 +25,11 @@ from vecloom.sources import File, Limits, Skip, decode
 from vecloom.sources.extraction import one_line
 from vecloom.types import Document
 
-#: The exit codes of a reader that ran out of time (the watchdog's own code) and out of memory.
-OUT_OF_TIME, OUT_OF_MEMORY = 1, 12
+#: The exit code of a reader that ran out of memory.
+OUT_OF_MEMORY = 12
+
+#: Seconds of the clock for each second of the processor that a file may take: one that waits is ended too.
+_WAITING = 10
 
 #: (document, why its own parser must not be used or "", whether native code may count) -> JSON's values.
 Work: TypeAlias = Callable[[Document, str, bool], Mapping[str, Any]]
@@ -97,10 +100,21 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def is_out_of_time(code: int) -> bool:
+    """Whether the exit code of a reader says that its time was up, by the processor or by the clock."""
+    return code == 1 or (hasattr(signal, "SIGPROF") and code == -signal.SIGPROF)
+
+
 def _read(question: Mapping[str, Any], data: bytes, work: Work, limits: Limits) -> Mapping[str, Any]:
     """The answer for one file: its document, without the text, and what the work found; or its skip."""
-    # The process ends itself: no parent has to live for it, and no lock of the interpreter delays it.
-    faulthandler.dump_traceback_later(limits.seconds_for(len(data)), exit=True)
+    # The process ends itself: no parent has to live for it, and no lock of the interpreter delays it. Time of
+    # the processor counts, so that neither a stopped process nor a busy machine costs a file its structure.
+    seconds = limits.seconds_for(len(data))
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        faulthandler.dump_traceback_later(_WAITING * seconds, exit=True)
+    else:
+        faulthandler.dump_traceback_later(seconds, exit=True)
     path = question["path"]
     file = File(
         path,
@@ -126,6 +140,8 @@ def _read(question: Mapping[str, Any], data: bytes, work: Work, limits: Limits) 
         return {"skip": ["unreadable", one_line(error)]}
     finally:
         faulthandler.cancel_dump_traceback_later()
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 if __name__ == "__main__":

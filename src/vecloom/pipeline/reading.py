@@ -21,7 +21,7 @@ from typing import IO, Any, Generic, TypeAlias, TypeVar, cast
 from vecloom.encoders.counters import CounterSettings
 from vecloom.errors import VecloomError, WeightsError
 from vecloom.pipeline.points import NewPoint, points_of
-from vecloom.pipeline.reader_process import OUT_OF_MEMORY, OUT_OF_TIME
+from vecloom.pipeline.reader_process import OUT_OF_MEMORY, is_out_of_time
 from vecloom.pipeline.report import IndexReport
 from vecloom.processes import child_environment, how_it_ended, python_command
 from vecloom.sources import File, Limits, Skip, lost_parts
@@ -35,6 +35,9 @@ UNREADABLE = frozenset({"missing extra", "permission", "unreadable"})
 
 #: How often a file is tried in one way: its reader may have been killed for a reason that lies elsewhere.
 _TRIES = 2
+
+#: How often the process is started before that is given up.
+_STARTS = 3
 
 #: Files, and bytes of files, that the process is given ahead, so that it never waits while this one stores.
 _AHEAD_FILES, _AHEAD_BYTES = 1024, 8 << 20
@@ -249,7 +252,7 @@ class Reader(Generic[T]):
         """Decide how a file is read next whose reader died; the skip where no way is left."""
         task.deaths += 1
         seconds, memory = self._limits.seconds_for(len(task.data)), self._limits.memory >> 20
-        if code == OUT_OF_TIME:
+        if is_out_of_time(code):
             why = f"took longer than {seconds:.3g} s"
         elif task.deaths < _TRIES:
             return None
@@ -258,7 +261,7 @@ class Reader(Generic[T]):
         else:
             why = f"died ({how_it_ended(code)})"
         if document_suffix(task.file.absolute.name):
-            reason = "too heavy" if code in (OUT_OF_TIME, OUT_OF_MEMORY) else "broken document"
+            reason = "too heavy" if is_out_of_time(code) or code == OUT_OF_MEMORY else "broken document"
             return Skip(task.file.path, cast("Any", reason), f"its reader {why}")
         task.deaths = 0
         if not task.by_lines:
@@ -276,15 +279,20 @@ class Reader(Generic[T]):
             "work": self._work,
             "settings": self._settings,
         }
-        process = _Process(json.dumps(said))
-        ready = process.answer()
-        if ready.endswith(b"\n"):
-            if refusal := json.loads(ready).get("refused"):
-                process.end()
-                raise WeightsError(refusal)
-            return process
-        how = how_it_ended(process.end(_PATIENCE))
-        raise VecloomError(f"the process that reads files ended at its start ({how}); run vecloom doctor")
+        how = ""
+        for _ in range(_STARTS):
+            process = _Process(json.dumps(said))
+            ready = process.answer()
+            if ready.endswith(b"\n"):
+                if refusal := json.loads(ready).get("refused"):
+                    process.end()
+                    raise WeightsError(refusal)
+                return process
+            how = how_it_ended(process.end(_PATIENCE))
+        raise VecloomError(
+            f"the process that reads files ended {_STARTS} times at its start ({how}); what is stored stays, "
+            "run again"
+        )
 
     def _end(self, patience: float = 0.0) -> int:
         """End the process if it has not ended, and return its exit code."""

@@ -113,6 +113,10 @@ class Run:
         if source in absent:
             self._mark(shard, source, back, None)
             if not reason:
+                # Files that cannot be read just now are shown again too: nobody looks for marks later.
+                with shard.visit() as store:
+                    marked = Filter(match={"source": (source,), ABSENT_KEY: (ABSENT,)})
+                    store.mark(marked, ABSENT_KEY, None)
                 record(self.home, absent=tuple(name for name in absent if name != source))
 
     def _mark(self, shard: Visits, source: str, paths: Sequence[str], value: str | None) -> None:

@@ -167,7 +167,8 @@ def parse_address(url: str) -> Address:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise UsageError(f"{shown(url)!r} is no URL ({error}); give http://HOST:6333") from None
+        why = "" if "@" in url else f" ({error})"  # which may repeat a part of a password
+        raise UsageError(f"{shown(url)!r} is no URL{why}; give http://HOST:6333") from None
     if not parts.hostname:
         raise UsageError(f"{shown(url)} names no host; give http://HOST:6333")
     if parts.username or parts.password or parts.query or parts.fragment:
@@ -212,9 +213,9 @@ def _public_context() -> ssl.SSLContext:
 def shown(url: str) -> str:
     """A URL without what could be a secret: user, password, query and fragment."""
     scheme, _, rest = url.partition("://")
-    rest = rest.partition("?")[0].partition("#")[0]
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}".rstrip("/") if rest else f"{scheme}://"
+    # A password may hold any of "/?#", written wrongly: what stands before the last "@" is hidden first.
+    rest = rest.rpartition("@")[2].partition("?")[0].partition("#")[0]
+    return f"{scheme}://{rest}".rstrip("/") if rest else f"{scheme}://"
 
 
 def address_of(client: QdrantClient) -> str:

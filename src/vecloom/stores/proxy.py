@@ -34,7 +34,7 @@ def find_grpc_proxy(host: str, port: int) -> str | None:
 def hide_password(proxy: str) -> str:
     """The URL of a proxy without user and password."""
     scheme, _, rest = proxy.partition("://")
-    return f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}"
+    return f"{scheme}://{rest.rpartition('@')[2].partition('/')[0]}"
 
 
 def is_usable(proxy: str) -> bool:
