@@ -422,3 +422,15 @@ def test_doctor_finds_a_machine_that_works_and_one_that_does_not(
 def test_every_command_explains_itself(command: str, vecloom: Vecloom) -> None:
     done = vecloom(command, "--help")
     assert done.code == 0 and f"vecloom {command}" in done.out
+
+
+def test_a_hit_names_its_file_where_its_root_is_gone(vecloom: Vecloom, tmp_path: Path) -> None:
+    (tmp_path / "tree" / "src").mkdir(parents=True)
+    (tmp_path / "tree" / "src" / "net.py").write_text("def where_are_retries():\n    return 1\n", "utf-8")
+    (tmp_path / "one.py").write_text("def where_are_retries_too():\n    return 2\n", "utf-8")
+    done = vecloom("index", "tree", "one.py", "--index", "index", "--models", "bm25-code")
+    assert done.code == 0, done.err
+    (tmp_path / "tree").rename(tmp_path / "elsewhere")
+    (tmp_path / "one.py").unlink()
+    found = vecloom("search", "where are retries", "--index", "index").out
+    assert "tree/src/net.py:1-2" in found and "one.py:1-2" in found and "one.py/one.py" not in found

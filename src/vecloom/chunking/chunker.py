@@ -15,7 +15,7 @@ from vecloom.errors import UsageError
 from vecloom.types import Chunk, Document, TokenCounter
 
 #: Raised whenever the same document and settings would give other chunks or headers than before.
-CHUNKER_VERSION = 2
+CHUNKER_VERSION = 3
 #: Below this a header and a line of text no longer fit.
 MIN_BUDGET = 32
 

@@ -200,8 +200,11 @@ def _shown_path(hit: Hit, roots: Mapping[str, str]) -> str:
     root = roots.get(hit.source)
     if root is None:
         return hit.path
+    path = Path(root)
     try:
-        path = Path(root) / hit.path if Path(root).is_dir() else Path(root)
+        # A root that is gone was most likely a folder; one file as a root is called like its only document.
+        if not path.is_file() and path.name != hit.path:
+            path = path / hit.path
     except OSError:  # no path of this system
         return hit.path
     here = Path.cwd()
