@@ -150,6 +150,13 @@ def test_a_record_of_wrong_types_is_none(tmp_path: Path, wrong: dict[str, Any]) 
     assert Origin.read(tmp_path / RECORD) is None
 
 
+def test_offline_a_snapshot_may_have_any_plain_name(config: Config, offline: Path) -> None:
+    keep(offline, "abc", FILES, "main")
+    weights, notices = offer(config)
+    assert weights.folder(SPEC).name == "abc"
+    assert any("taking" in line and line.endswith("abc") for line in notices)
+
+
 def test_offline_the_cache_of_the_hub_serves(config: Config, offline: Path) -> None:
     keep(offline, "a" * 40, FILES, "main")
     keep(offline, "b" * 40, {**FILES, "config.json": b"other"}, "v2")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ANSWER_SECONDS = 5.0
 
 #: Names the folder of a snapshot, in that cache and on the shelf.
-_is_commit = re.compile(r"[0-9A-Za-z]{1,64}").fullmatch
+_is_snapshot_name = re.compile(r"[0-9A-Za-z]{1,64}").fullmatch
 
 T = TypeVar("T")
 
@@ -154,10 +154,12 @@ def _snapshots(repo: str, revision: str | None) -> Iterator[Path]:
         commit = (home / "refs" / (revision or "main")).read_text("utf-8").strip()
     except (OSError, ValueError):
         commit = revision or ""
-    if _is_commit(commit) and (snapshots / commit).is_dir():
+    if _is_snapshot_name(commit) and (snapshots / commit).is_dir():
         yield snapshots / commit
     if revision is None and snapshots.is_dir():
-        others = [path for path in snapshots.iterdir() if _is_commit(path.name) and path.name != commit]
+        others = [
+            path for path in snapshots.iterdir() if _is_snapshot_name(path.name) and path.name != commit
+        ]
         yield from sorted(others, key=lambda path: -path.stat().st_mtime)
 
 
