@@ -118,7 +118,7 @@ def test_a_role_is_a_document_or_a_query(role: Any) -> None:
         ({"using": "bm25-code"}, r"using is one string; .*: using=\['bm25-code'\]"),
         ({"using": [None]}, r"using\[0\] is None"),
         ({"without": "paths"}, "without is one string"),
-        ({"fusion": 3}, "no fusion is called 3"),
+        ({"fusion": 3}, r"fusion is 3 \(int\)"),
         ({"weights": "bm25"}, r"weights is 'bm25' \(str\); write weights="),
         ({"weights": {"bm25-code": "2"}}, r"weights\['bm25-code'\] is '2' \(str\); give a number"),
         ({"weights": {"bm25-code": None}}, r"weights\['bm25-code'\] is None"),

@@ -53,8 +53,8 @@ app.command("doctor")(inspecting.doctor)
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; returns the exit code (0 done, 1 not done, 2 usage, 130 Ctrl-C)."""
+    from vecloom import panics
     from vecloom.cli.output import escape_what_cannot_be_encoded, say
-    from vecloom.stores import panics
 
     panics.hide_stderr = True
     escape_what_cannot_be_encoded()

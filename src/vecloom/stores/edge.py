@@ -17,10 +17,11 @@ from weakref import WeakSet
 import numpy as np
 import qdrant_edge as engine
 
+from vecloom import panics
 from vecloom.durable import read_json
 from vecloom.errors import StoreBusyError, StoreError, StoreFullError, is_panic
 from vecloom.lock import files_below
-from vecloom.stores import INDEXED_KEYS, edge_terms, empty, panics
+from vecloom.stores import INDEXED_KEYS, edge_terms, empty
 from vecloom.stores.room import allocated, holes, require_room, reserve
 from vecloom.stores.shared import grown, missing_point, pages
 from vecloom.stores.validate import check_ids, check_payloads, checked_leg, checked_points, checked_vectors
