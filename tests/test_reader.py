@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,13 @@ from hostile_files import write_hostile_files
 from reader_works import hurt_reader_of
 from tiny_bert import make_tiny_bert
 from vecloom.chunking import Chunker, markdown
-from vecloom.encoders.counters import ByteCounter, CounterSettings, HFCounter, WordCounter, WordPieceCounter
+from vecloom.encoders.counters import (
+    CounterSettings,
+    HFCounter,
+    WordCounter,
+    WordPieceCounter,
+    make_counter,
+)
 from vecloom.errors import VecloomError, WeightsError
 from vecloom.pipeline import reader_process, reading
 from vecloom.pipeline.reading import ChunkSettings, Reader, ReadFile, chunk_reader
@@ -207,13 +214,18 @@ def test_what_a_parser_raises_costs_a_file_its_structure(
     assert found["fallback"] == "its parser failed (what a parser says)" and len(found["chunks"]) == 1
 
 
-def test_without_native_code_no_chunk_has_more_bytes_than_tokens_fit() -> None:
+def test_without_native_code_no_chunk_has_more_bytes_than_tokens_fit(tmp_path: Path) -> None:
+    make_tiny_bert(tmp_path)
+    counting = CounterSettings(str(tmp_path / "tokenizer.json"), prompt="open the file " * 8)
+    specials = make_counter([counting]).specials
+    assert specials > 16
     text = "wörter und mehr\n" * 200 + "é" * 5000 + "\n"
-    work = reader_process.chunk_documents({"counters": [], "budget": 128, "overlap": 0, "cache_dir": ""})
+    settings = ChunkSettings((counting,), 128)
+    work = reader_process.chunk_documents(asdict(settings))
     found = work(Document("s", "a.py", text, "code", "python", ""), "it died", False)
     texts = [row[0] for row in found["chunks"]]
     assert "".join(texts) == text and found["fallback"] == "it died"
-    assert max(len(part.encode()) for part in texts) <= 128 - ByteCounter.specials
+    assert max(len(part.encode()) for part in texts) <= 128 - specials
 
 
 def count_calls(monkeypatch: pytest.MonkeyPatch, module: object, name: str) -> list[int]:

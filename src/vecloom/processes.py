@@ -48,7 +48,10 @@ def die_with(parent: int) -> None:
 
 
 def limit_memory(size: int) -> None:
-    """Give this process ``size`` bytes of address space more than it has now (Linux; elsewhere no limit)."""
+    """Give this process ``size`` bytes of address space more than it has now, and no core file.
+
+    On Linux; elsewhere there is no limit.
+    """
     if sys.platform == "linux":
         import resource
 
@@ -57,7 +60,7 @@ def limit_memory(size: int) -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a parser that crashes leaves no core file
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def how_it_ended(code: int | None) -> str:

@@ -28,7 +28,7 @@ from vecloom.weights import unheard
 
 if TYPE_CHECKING:
     from vecloom.encoders.load import Pass
-    from vecloom.pipeline.reading import ChunkSettings, Input, ReadFile
+    from vecloom.pipeline.reading import ChunkSettings, ReadFile
     from vecloom.sources import Skip
     from vecloom.types import Vectors
 
@@ -50,22 +50,12 @@ def chunk_trees(roots: Sequence[Path], asked: Asked, config: Config) -> Iterator
 
 
 def _chunked(sources: Mapping[str, Path], chunking: ChunkSettings) -> Iterator[ReadFile | Skip]:
-    from vecloom.pipeline.reading import chunk_reader
-    from vecloom.sources import Skip, lost_parts, read, scan
+    from vecloom.pipeline.reading import chunk_reader, read_trees
+    from vecloom.sources import ScanOptions, Skip, lost_parts
 
     skips: list[Skip] = []
-
-    def files() -> Iterator[Input]:
-        for name, root in sources.items():
-            for item in scan(root):
-                data = item if isinstance(item, Skip) else read(item)
-                if not isinstance(item, Skip) and not isinstance(data, Skip):
-                    yield name, item, data
-                elif isinstance(data, Skip):
-                    skips.append(data)
-
     with chunk_reader(chunking) as reader:
-        for _, found in reader.read_all(files()):
+        for _, found in reader.read_all(read_trees(sources, ScanOptions(), skips.append)):
             yield found
             if not isinstance(found, Skip):
                 yield from lost_parts(found.document)

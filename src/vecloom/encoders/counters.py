@@ -167,8 +167,11 @@ class WordCounter:
 class ByteCounter:
     """Counts the bytes of a text's UTF-8: no tokenizer gives more tokens, and no native code runs."""
 
-    specials = 16
     additive = True
+
+    def __init__(self, specials: int) -> None:
+        """``specials``: special tokens that the models' own tokenizers add to every text."""
+        self.specials = specials
 
     def counts(self, texts: Sequence[str]) -> list[int]:
         """Bytes of each text."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from vecloom.encoders import Lengthwise
 from vecloom.engine import Engine
 from vecloom.pipeline.points import points_of
-from vecloom.pipeline.reading import ChunkSettings, Input, chunk_reader
+from vecloom.pipeline.reading import ChunkSettings, chunk_reader, read_trees
 from vecloom.pipeline.report import Listener, Progress
-from vecloom.sources import ScanOptions, Skip, read, scan
+from vecloom.sources import ScanOptions, Skip
 
 #: Digits behind the point: what is told is what is used.
 _DIGITS = 2
@@ -33,7 +33,7 @@ def average_lengths(
     words: Counter[str] = Counter()
     points = files = 0
     with chunk_reader(chunking) as reader:
-        for _, found in reader.read_all(_files(sources, options)):
+        for _, found in reader.read_all(read_trees(sources, options, lambda _skip: None)):
             if isinstance(found, Skip):
                 continue
             files += 1
@@ -43,11 +43,3 @@ def average_lengths(
             for encoder in measured:
                 words.update(dict.fromkeys(encoder.names, encoder.text_words(passages)))
     return {name: round(count / points, _DIGITS) for name, count in words.items() if count}
-
-
-def _files(sources: Mapping[str, Path], options: ScanOptions) -> Iterator[Input]:
-    for source, root in sources.items():
-        for file in scan(root, options):
-            data = file if isinstance(file, Skip) else read(file)
-            if not isinstance(file, Skip) and not isinstance(data, Skip):
-                yield source, file, data

@@ -14,7 +14,7 @@ from vecloom.pack.files import FolderFiles
 from vecloom.pack.reading import Pack
 from vecloom.pack.writing import PackWriter
 from vecloom.pipeline.points import NewPoint
-from vecloom.pipeline.reading import UNREADABLE, Reader, ReadFile, count_points, is_below
+from vecloom.pipeline.reading import UNREADABLE, Reader, ReadFile, collect_points, is_below
 from vecloom.pipeline.report import IndexReport, Listener, Progress
 from vecloom.sources import File, ScanOptions, Skip, digest, read, scan
 from vecloom.types import Points
@@ -118,7 +118,7 @@ class Packing:
         if isinstance(found, Skip):
             return found
         self._report.files += 1
-        return count_points(found, self._report)
+        return collect_points(found, self._report)
 
     def _packed(self) -> Generator[_Packed, None, None]:
         """The documents of the pack, in order."""

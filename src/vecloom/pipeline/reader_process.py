@@ -41,10 +41,11 @@ def chunk_documents(settings: Mapping[str, Any]) -> Work:
         unpacking.use_cache(Path(settings["cache_dir"]))
     chunking = settings["budget"], settings["overlap"]
     chunker = Chunker(make_counter([CounterSettings(**one) for one in settings["counters"]]), *chunking)
+    careful = Chunker(ByteCounter(chunker.counter.specials), *chunking)
 
     def chunk(document: Document, by_lines: str, native: bool) -> Mapping[str, Any]:
         if not native:
-            chunked = Chunker(ByteCounter(), *chunking).chunk(document, by_lines)
+            chunked = careful.chunk(document, by_lines)
         elif by_lines:
             chunked = chunker.chunk(document, by_lines)
         else:

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Generic, TypeAlias, TypeVar, cast
 
@@ -24,7 +25,7 @@ from vecloom.pipeline.points import NewPoint, points_of
 from vecloom.pipeline.reader_process import OUT_OF_MEMORY, is_out_of_time
 from vecloom.pipeline.report import IndexReport
 from vecloom.processes import child_environment, how_it_ended, python_command
-from vecloom.sources import File, Limits, Skip, lost_parts
+from vecloom.sources import File, Limits, ScanOptions, Skip, lost_parts, read, scan
 from vecloom.sources.extraction import document_suffix
 from vecloom.types import Chunk, Document
 
@@ -312,6 +313,19 @@ class Reader(Generic[T]):
         self.close()
 
 
+def read_trees(
+    sources: Mapping[str, Path], options: ScanOptions, skipped: Callable[[Skip], None]
+) -> Iterator[Input]:
+    """Every file of trees (name -> root) with its bytes, for `Reader.read_all`; others go to ``skipped``."""
+    for source, root in sources.items():
+        for item in scan(root, options):
+            data = item if isinstance(item, Skip) else read(item)
+            if not isinstance(item, Skip) and not isinstance(data, Skip):
+                yield source, item, data
+            elif isinstance(data, Skip):
+                skipped(data)
+
+
 def chunk_reader(settings: ChunkSettings, limits: Limits = _LIMITS) -> Reader[ReadFile]:
     """A reader that gives the chunks of files."""
     return Reader("vecloom.pipeline.reader_process:chunk_documents", asdict(settings), _read_file, limits)
@@ -321,8 +335,8 @@ def _read_file(document: Document, size: int, found: Mapping[str, Any]) -> ReadF
     return ReadFile(document, size, tuple(Chunk(*row) for row in found["chunks"]), found["fallback"])
 
 
-def count_points(found: ReadFile, report: IndexReport) -> list[NewPoint]:
-    """The points of a file, which ``report`` counts."""
+def collect_points(found: ReadFile, report: IndexReport) -> list[NewPoint]:
+    """Make the points of a file, and count it in ``report``."""
     document = found.document
     if document.encoding != "utf-8":
         report.notices.append(f"{document.path}: decoded as {document.encoding}")

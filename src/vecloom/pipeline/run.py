@@ -21,8 +21,8 @@ from vecloom.pipeline.reading import ChunkSettings, chunk_reader
 from vecloom.pipeline.report import IndexReport, Listener, Whole
 from vecloom.pipeline.setup import runner_for
 from vecloom.pipeline.shards import records
-from vecloom.pipeline.states import FileStates
-from vecloom.pipeline.storing import Storing, batches
+from vecloom.pipeline.states import FileStates, RootMark
+from vecloom.pipeline.storing import KnownFiles, Storing, batches
 from vecloom.runners import Serial
 from vecloom.sources import ScanOptions
 from vecloom.stores import ABSENT, ABSENT_KEY, has_points
@@ -66,8 +66,14 @@ class Run:
         with closing(self._states(manifest)) as states, chunk_reader(self.chunking) as reader:
             storing = Storing(shard, states, self.engine, self.instant, slow, report, self.listener, reader)
             for name, root in sources.items():
-                storing.run(name, root, ScanOptions(exclude=self.exclude))
-                self._settle_gone(name, root, storing, shard, states, report)
+                files = storing.run(name, root, ScanOptions(exclude=self.exclude))
+                absence = self._find_absence(root, files, states.root(name))
+                if absence is None:
+                    storing.delete_files(name, files.gone)
+                    states.mark_root(name, mark_of(root))
+                else:
+                    report.absent[name] = absence
+                self._hide_absent(shard, name, files, absence)
         left = tuple(name for name in unfinished if name not in sources)
         self._record_legs(unfinished=left, chunker=CHUNKER_VERSION, created_with=__version__)
         here = Serial(self.engine.encode_window)
@@ -85,49 +91,37 @@ class Run:
         report.seconds = time.perf_counter() - started
         return report
 
-    def _settle_gone(
-        self,
-        source: str,
-        root: Path,
-        storing: Storing,
-        shard: Visits,
-        states: FileStates,
-        report: IndexReport,
-    ) -> None:
-        """Delete the points of files that are gone, or hide them where the root is gone too."""
-        gone, back = storing.gone, storing.back
-        reason = (
-            "" if self.delete_gone else absence_reason(root, states.root(source), storing.known, len(gone))
-        )
+    def _find_absence(self, root: Path, files: KnownFiles, before: RootMark | None) -> Absence | None:
+        """Whether the files that are gone went with their root, so that their points are kept."""
+        if self.delete_gone:
+            return None
+        reason = absence_reason(root, before, files.count, len(files.gone))
+        return Absence(str(root), len(files.gone), reason) if reason else None
+
+    def _hide_absent(self, shard: Visits, source: str, files: KnownFiles, absence: Absence | None) -> None:
+        """Hide the points of files that went with their root from search, and show those that are back."""
         absent = self.home.load().absent
-        if reason:
+        hidden = {ABSENT_KEY: (ABSENT,)}
+        if absence is not None:
             with shard.visit() as store:
                 store.index_key(ABSENT_KEY)
             if source not in absent:
                 record(self.home, absent=(*absent, source))
-            self._mark(shard, source, gone, ABSENT)
-            report.absent[source] = Absence(str(root), len(gone), reason)
-        else:
-            storing.delete_files(source, gone)
-            states.mark_root(source, mark_of(root))
-        if source in absent:
-            self._mark(shard, source, back, None)
-            if not reason:
-                # Files that cannot be read just now are shown again too: nobody looks for marks later.
-                with shard.visit() as store:
-                    marked = Filter(match={"source": (source,), ABSENT_KEY: (ABSENT,)})
-                    store.mark(marked, ABSENT_KEY, None)
-                record(self.home, absent=tuple(name for name in absent if name != source))
+            for batch in batches(files.gone):
+                shown = Filter(match={"source": (source,), "path": tuple(batch)}, unless=hidden)
+                self._set_absent(shard, shown, ABSENT)
+            for batch in batches(files.there if source in absent else ()):
+                back = Filter(match={"source": (source,), "path": tuple(batch), **hidden})
+                self._set_absent(shard, back, None)
+        elif source in absent:
+            # All of the source: a file that cannot be read just now is shown again too.
+            self._set_absent(shard, Filter(match={"source": (source,), **hidden}), None)
+            record(self.home, absent=tuple(name for name in absent if name != source))
 
-    def _mark(self, shard: Visits, source: str, paths: Sequence[str], value: str | None) -> None:
-        """Hide the points of files from search, or show them again."""
-        marked = {ABSENT_KEY: (ABSENT,)}
-        for batch in batches(paths):
-            match = {"source": (source,), "path": tuple(batch)}
-            other = Filter(match=match, unless=marked) if value else Filter(match={**match, **marked})
-            with shard.visit() as store:
-                if has_points(store, other):
-                    store.mark(other, ABSENT_KEY, value)
+    def _set_absent(self, shard: Visits, where: Filter, value: str | None) -> None:
+        with shard.visit() as store:
+            if has_points(store, where):
+                store.mark(where, ABSENT_KEY, value)
 
     def _work(self, passes: Sequence[Pass]) -> dict[tuple[str, ...], float]:
         """What is left to do, by the names of a pass: points that lack its vectors, times its weights."""

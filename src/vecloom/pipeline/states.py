@@ -57,7 +57,8 @@ class _StrangeError(Exception):
 class RootMark:
     """What the root of a source looked like when its last run was complete.
 
-    ``device``: the number of the device that it lay on (``st_dev``). ``has_git``: it held a repository.
+    ``device``: the number of the device that it lay on (``st_dev``), signed as SQLite keeps it.
+    ``has_git``: it held a repository.
     """
 
     device: int
@@ -194,9 +195,9 @@ class FileStates:
 
     def mark_root(self, source: str, mark: RootMark) -> None:
         """Record what the root of a source looks like now that its run is complete."""
-        device = mark.device if mark.device < 2**63 else mark.device - 2**64  # SQLite has signed numbers
+        row = (source, mark.device, int(mark.has_git))
         with self._transaction() as db:
-            db.execute("INSERT OR REPLACE INTO roots VALUES (?, ?, ?)", (source, device, int(mark.has_git)))
+            db.execute("INSERT OR REPLACE INTO roots VALUES (?, ?, ?)", row)
 
     def close(self) -> None:
         """Close the database."""

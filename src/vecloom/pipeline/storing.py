@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from vecloom.engine import Engine, take_rows
 from vecloom.pipeline.home import Visits
 from vecloom.pipeline.points import OPERATION_POINTS, NewPoint, passage_hash
-from vecloom.pipeline.reading import UNREADABLE, Input, Reader, ReadFile, count_points, is_below
+from vecloom.pipeline.reading import UNREADABLE, Input, Reader, ReadFile, collect_points, is_below
 from vecloom.pipeline.report import IndexReport, Listener, Progress
 from vecloom.pipeline.reuse import vectors_of_equal_texts
 from vecloom.pipeline.states import FileStates
@@ -38,6 +38,15 @@ class _Window:
         return len(self.points) >= WINDOW_CHUNKS or self.bytes >= WINDOW_BYTES
 
 
+@dataclass(frozen=True, slots=True)
+class KnownFiles:
+    """How many files of a source were known before a run, those that are gone now, and those still there."""
+
+    count: int
+    gone: list[str]
+    there: list[str]
+
+
 class Storing:
     """Brings a shard's points in line with a source's files."""
 
@@ -62,15 +71,10 @@ class Storing:
         self._report = report
         self._listener = listener
         self._reader = reader
-        #: How many files were known before the last `run`; those that it found no more, and found again.
-        self.known = 0
-        self.gone: list[str] = []
-        self.back: list[str] = []
 
-    def run(self, source: str, root: Path, options: ScanOptions) -> None:
-        """Store what is new or changed below ``root``, and list what is gone in `gone`."""
+    def run(self, source: str, root: Path, options: ScanOptions) -> KnownFiles:
+        """Store what is new or changed below ``root``; returns what became of the files known before."""
         known = self._states.hashes(source)
-        self.known = len(known)
         with self._shard.visit() as store:
             self._slow_filled = any(has_points(store, Filter(has=(name,))) for name in self._slow)
         seen: set[str] = set()
@@ -84,8 +88,8 @@ class Storing:
                 continue
             seen.add(file.path)
             self._report.files += 1
-            points = count_points(found, self._report)
-            window.files.append((file.path, _mark(file, found.document.hash), len(points)))
+            points = collect_points(found, self._report)
+            window.files.append((file.path, _format_state(file, found.document.hash), len(points)))
             window.points += points
             window.bytes += sum(point.size for point in points)
             if window.full:
@@ -93,8 +97,8 @@ class Storing:
                 window = _Window()
         if window.files:
             self._store(source, window, known)
-        self.gone = [path for path in known if path not in seen and not is_below(path, kept)]
-        self.back = [path for path in known if path in seen]
+        gone = [path for path in known if path not in seen and not is_below(path, kept)]
+        return KnownFiles(len(known), gone, [path for path in known if path in seen])
 
     def _skip(self, skip: Skip, kept: list[str]) -> None:
         self._report.skips.append(skip)
@@ -121,7 +125,7 @@ class Storing:
             data = read(item)
             if isinstance(data, Skip):
                 self._skip(data, kept)
-            elif _mark(item, digest(data)) == known.get(item.path):
+            elif _format_state(item, digest(data)) == known.get(item.path):
                 seen.add(item.path)
                 self._report.files += 1
                 self._report.unchanged += 1
@@ -171,7 +175,7 @@ class Storing:
         self._report.gone += len(paths)
 
 
-def _mark(file: File, digest: str) -> str:
+def _format_state(file: File, digest: str) -> str:
     """What is recorded of a file: what a "!" rule keeps is read again once the rule is gone."""
     return f"{'!' if file.wanted else ''}{digest}"
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from vecloom.config.settings import clean_key
 from vecloom.errors import ConfigError, MissingExtraError, StoreError, UsageError
+from vecloom.installation import format_install_command
 from vecloom.stores.proxy import find_grpc_proxy, find_proxy, hide_password, is_usable
 
 try:
@@ -116,7 +117,7 @@ def connect(url: str, api_key: str | None = None, ca: Path | None = None) -> Qdr
     except ImportError as error:
         raise UsageError(
             f"the proxy {hide_password(str(options['proxy']))} needs a package that is not installed: "
-            f'pip install "httpx[socks]", or set NO_PROXY={address.host}'
+            f"{format_install_command(['httpx[socks]'])}, or set NO_PROXY={address.host}"
         ) from error
 
 
