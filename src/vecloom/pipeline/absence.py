@@ -1,4 +1,4 @@
-"""Whether a tree is gone as a whole, as on a drive that is not mounted: its points are kept and hidden."""
+"""Detect a tree that is gone as a whole, as on an unmounted drive: its points are kept and hidden."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def absence_reason(root: Path, before: RootMark | None, known: int, gone: int) -
 
 
 def is_empty(root: Path) -> bool:
-    """Whether a root holds no file at all (or is a file without a byte)."""
+    """True if a root holds no file at all (or is a file without a byte)."""
     if not root.is_dir():
         return root.stat().st_size == 0
     return all(set(names) <= _LITTER for _, _, names in os.walk(root))
 
 
 def _has_git(root: Path) -> bool:
-    """Whether a root holds a repository, under whatever name: who renames .git has not lost it."""
+    """True if a root holds a repository, under whatever name: who renames .git has not lost it."""
     if not root.is_dir():
         return False
     return (root / ".git").exists() or any(map(_is_repository, root.iterdir()))

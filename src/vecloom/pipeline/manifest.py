@@ -125,7 +125,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_name(value: Any) -> bool:
-    """Whether a value is a text that a database and a payload can hold; only roots may be no Unicode."""
+    """True if a value is a text that a database and a payload can hold; only roots may be no Unicode."""
     return _is_text(value) and value != "" and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
@@ -138,12 +138,12 @@ def _are_names(value: Any) -> bool:
 
 
 def is_sources(value: Any) -> bool:
-    """Whether a value maps the names of sources to their roots."""
+    """True if a value maps the names of sources to their roots."""
     return isinstance(value, dict) and all(map(_is_name, value)) and all(map(_is_text, value.values()))
 
 
 def _is_length(value: Any) -> bool:
-    """Whether a value is an average length in words; an int may be too large for a float."""
+    """True if a value is an average length in words; an int may be too large for a float."""
     return value is None or (type(value) in (int, float) and 0 < value < 1e9)
 
 

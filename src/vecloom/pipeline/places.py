@@ -39,7 +39,7 @@ _has_drive = re.compile(r"[A-Za-z]:[\\/]" if os.name != "nt" else r"[A-Za-z]:|[\
 
 
 def is_url(place: Place) -> bool:
-    """Whether a place is the URL of a server and no folder.
+    """True if a place is the URL of a server and no folder.
 
     What is there as a folder or file is that. A path object is always a folder.
 
@@ -56,7 +56,7 @@ def is_url(place: Place) -> bool:
 
 
 def looks_like_server(place: str) -> bool:
-    """Whether a text that is no URL of a server was probably meant as one."""
+    """True if a text that is no URL of a server was probably meant as one."""
     place = place.strip()
     return not _has_drive(place) and bool(_has_scheme(place) or _has_host(place))
 

@@ -102,7 +102,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def is_out_of_time(code: int) -> bool:
-    """Whether the exit code of a reader says that its time was up, by the processor or by the clock."""
+    """True if the exit code of a reader says that its time was up, by the processor or by the clock."""
     return code == 1 or (hasattr(signal, "SIGPROF") and code == -signal.SIGPROF)
 
 

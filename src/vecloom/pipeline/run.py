@@ -92,7 +92,7 @@ class Run:
         return report
 
     def _find_absence(self, root: Path, files: KnownFiles, before: RootMark | None) -> Absence | None:
-        """Whether the files that are gone went with their root, so that their points are kept."""
+        """Why the points of files that are gone are kept; None where they are to be deleted."""
         if self.delete_gone:
             return None
         reason = absence_reason(root, before, files.count, len(files.gone))

@@ -225,7 +225,7 @@ def _check_tables(db: sqlite3.Connection) -> None:
 
 
 def _is_refusal(error: Exception) -> TypeGuard[sqlite3.OperationalError]:
-    """Whether the system or another process refused, and the database itself may be whole.
+    """True if the system or another process refused, and the database itself may be whole.
 
     Text that is not UTF-8 has no code, a table that is not as expected has SQLITE_ERROR.
     """

@@ -104,7 +104,7 @@ class Store(Protocol):
 
 
 def has_points(store: Store, where: Filter) -> bool:
-    """Whether a store holds a point that the filter matches: less work than to count them all."""
+    """True if a store holds a point that the filter matches: less work than to count them all."""
     return next(store.scroll(where, (), limit=1), None) is not None
 
 

@@ -48,7 +48,7 @@ _FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
 def is_read_only(folder: Path) -> bool:
-    """Whether this user may not write to the index in ``folder``, so that its lock cannot be taken."""
+    """True if this user may not write to the index in ``folder``, so that its lock cannot be taken."""
     lock = folder / LOCK
     try:
         if not lock.exists():

@@ -132,12 +132,12 @@ class Address:
 
     @property
     def is_safe(self) -> bool:
-        """Whether what is sent is encrypted."""
+        """True if what is sent is encrypted."""
         return self.scheme in ("https", "grpcs")
 
     @property
     def over_grpc(self) -> bool:
-        """Whether it is reached by gRPC."""
+        """True if it is reached by gRPC."""
         return self.scheme.startswith("grpc")
 
     @property

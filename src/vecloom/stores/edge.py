@@ -275,7 +275,7 @@ class EdgeStore:
 
     @property
     def is_closed(self) -> bool:
-        """Whether it cannot be used any more: it was closed, or the engine panicked."""
+        """True if it cannot be used any more: it was closed, or the engine panicked."""
         return self._shard is None
 
     def _opened(self) -> engine.EdgeShard:

@@ -64,7 +64,7 @@ def change_marks(
 
 
 def is_sparse(schema: Schema, name: str) -> bool:
-    """Whether the vector can be empty."""
+    """True if the vector can be empty."""
     field = schema.field(name)
     return field is not None and field.kind == "sparse"
 

@@ -38,7 +38,7 @@ def hide_password(proxy: str) -> str:
 
 
 def is_usable(proxy: str) -> bool:
-    """Whether the URL of a proxy names a host and a scheme that HTTP clients know."""
+    """True if the URL of a proxy names a host and a scheme that HTTP clients know."""
     try:
         parts = urlsplit(proxy)
         _ = parts.port
@@ -52,7 +52,7 @@ def _first(names: Sequence[str]) -> str:
 
 
 def _matches(host: str, port: int, exceptions: str) -> bool:
-    """Whether a host is one that the value of NO_PROXY names: itself, or a domain above it."""
+    """True if a host is one that the value of NO_PROXY names: itself, or a domain above it."""
     bare = host.strip("[]").lower()
     for name in exceptions.lower().split(","):
         name = name.strip().lstrip(".").removeprefix("*.")

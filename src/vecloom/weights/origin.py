@@ -81,7 +81,7 @@ class Origin:
         return origin if origin._is_sound() else None
 
     def _is_sound(self) -> bool:
-        """Whether all parts are of their types: a file in the cache may hold anything."""
+        """True if all parts are of their types: a file in the cache may hold anything."""
         texts = (self.name, *(text for text in (self.asked, self.commit) if text is not None))
         return (
             self.kind in get_args(OriginKind)
