@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -69,6 +70,11 @@ class Commands:
                 child.kill()
                 raise
         return subprocess.CompletedProcess(child.args, child.returncode, out, err)
+
+
+def mind_ctrl_c() -> None:
+    """End at SIGINT: a shell's background job ignores it, and so would what the job starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager

@@ -10,13 +10,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from changing_tree import ChangingTree
-from commands import Commands, quick_folder
+from commands import Commands, mind_ctrl_c, quick_folder
 from small import kill_after, start_small
 from stored import contents, differences, fresh
 from vecloom.cli import run
@@ -41,7 +40,7 @@ WINDOWS = {
     "filling.WINDOW_TEXTS": 4,
     "filling.OPERATION_POINTS": 2,
 }
-SEALING = {**WINDOWS, "sealing.OPTIMISE_POINTS": 1, "sealing.OPTIMISE_SHARE": 0.0}
+SEALING = {**WINDOWS, "sealing.OPTIMISE_POINTS": 20, "sealing.OPTIMISE_SHARE": 0.0}
 
 
 @dataclass(frozen=True)
@@ -125,9 +124,7 @@ class Rounds:
 
     def interrupt(self, way: Way, moment: float) -> tuple[int, str]:
         """Press Ctrl-C after ``moment`` seconds; the exit code and what the command said."""
-        # A shell's background job ignores Ctrl-C, and so would what it starts.
-        minds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-        with self._commands.start(*self.arguments(*way.arguments), preexec_fn=minds) as child:
+        with self._commands.start(*self.arguments(*way.arguments), preexec_fn=mind_ctrl_c) as child:
             time.sleep(moment)
             child.send_signal(signal.SIGINT)
             _, said = child.communicate(timeout=60)

@@ -27,7 +27,7 @@ if sys.platform == "win32":
 LIMITS = {
     "storing.WINDOW_CHUNKS": 4,
     "filling.WINDOW_TEXTS": 4,
-    "sealing.OPTIMISE_POINTS": 1,
+    "sealing.OPTIMISE_POINTS": 20,
     "sealing.OPTIMISE_SHARE": 0.0,
 }
 
@@ -112,7 +112,7 @@ def test_a_search_beside_a_whole_index_run_is_always_answered(
     more: Sequence[str], tmp_path: Path, tiny_environ: dict[str, str], tiny_config: Config
 ) -> None:
     with quick_folder(tmp_path) as place:
-        roots = [place / f"tree{number}" for number in range(5)]
+        roots = [place / f"tree{number}" for number in range(2)]
         trees = [ChangingTree(root, random.Random(root.name)) for root in roots]
         for tree in trees:
             tree.change()
