@@ -10,11 +10,32 @@ import pytest
 from bench.standins import CUTS, WIDTH, make_coderank, make_m3, make_qwen
 
 from commands import Done, Vecloom
+from inline_reader import InlineProcess
 from tiny_bert import HIDDEN, make_tiny_bert
 from vecloom.config import Config, load_config
+from vecloom.pipeline import reading
 
 if TYPE_CHECKING:
     from qdrant_standin import Standin
+
+
+_READER_PROCESS = reading._Process
+
+
+@pytest.fixture(scope="session", autouse=True)
+def inline_reader() -> Iterator[None]:
+    """Read files in the process of the tests; see `reader_process`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "_Process", InlineProcess)
+        yield
+
+
+@pytest.fixture(scope="module")
+def reader_process() -> Iterator[None]:
+    """Read files in a process of its own, as users do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "_Process", _READER_PROCESS)
+        yield
 
 
 @pytest.fixture(scope="session")

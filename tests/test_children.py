@@ -22,6 +22,8 @@ from vecloom.sources import File, Skip
 from vecloom.stores import optimise
 from vecloom.weights import convert, wheel
 
+pytestmark = pytest.mark.usefixtures("reader_process")
+
 #: Modules of the standard library, of other packages and of our own, as a hostile tree would name its own.
 NAMES = (
     "collections",

@@ -33,6 +33,8 @@ from vecloom.pipeline.reading import ChunkSettings, Reader, ReadFile, chunk_read
 from vecloom.sources import File, Limits, Skip
 from vecloom.types import Document
 
+pytestmark = pytest.mark.usefixtures("reader_process")
+
 if sys.platform == "win32":
     pytest.skip("signals of POSIX", allow_module_level=True)
 

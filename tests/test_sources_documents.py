@@ -31,6 +31,8 @@ from vecloom.sources.extraction import Limits, UnreadableError
 from vecloom.sources.text import extracted
 from vecloom.types import Document
 
+pytestmark = pytest.mark.usefixtures("reader_process")
+
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="held to on Linux")
 

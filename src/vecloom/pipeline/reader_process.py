@@ -107,7 +107,7 @@ def is_out_of_time(code: int) -> bool:
 
 
 def _read(question: Mapping[str, Any], data: bytes, work: Work, limits: Limits) -> Mapping[str, Any]:
-    """The answer for one file: its document, without the text, and what the work found; or its skip."""
+    """Read one file within its limit of time."""
     # The process ends itself: no parent has to live for it, and no lock of the interpreter delays it. Time of
     # the processor counts, so that neither a stopped process nor a busy machine costs a file its structure.
     seconds = limits.seconds_for(len(data))
@@ -116,6 +116,16 @@ def _read(question: Mapping[str, Any], data: bytes, work: Work, limits: Limits) 
         faulthandler.dump_traceback_later(_WAITING * seconds, exit=True)
     else:
         faulthandler.dump_traceback_later(seconds, exit=True)
+    try:
+        return read_file(question, data, work, limits)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def read_file(question: Mapping[str, Any], data: bytes, work: Work, limits: Limits) -> Mapping[str, Any]:
+    """The answer for one file: its document, without the text, and what the work found; or its skip."""
     path = question["path"]
     file = File(
         path,
@@ -139,10 +149,6 @@ def _read(question: Mapping[str, Any], data: bytes, work: Work, limits: Limits) 
         if not isinstance(error, Exception) and not is_panic(error):
             raise
         return {"skip": ["unreadable", one_line(error)]}
-    finally:
-        faulthandler.cancel_dump_traceback_later()
-        if hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 if __name__ == "__main__":
