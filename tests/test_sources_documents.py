@@ -409,15 +409,19 @@ def test_an_interrupted_question_does_not_spoil_the_next_answer() -> None:
     def interrupt(*_: object) -> None:
         raise InterruptedBySignalError
 
+    data = slow_pdf(100)
+    timer = threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGUSR1))
     before = signal.signal(signal.SIGUSR1, interrupt)
     try:
         with whole_reader() as reader:
-            threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGUSR1)).start()
             with pytest.raises(InterruptedBySignalError):
-                decoded(slow_pdf(100), "a.pdf", reader)
+                timer.start()
+                decoded(data, "a.pdf", reader)
+                timer.join()  # it was read before the signal came
             assert reader.pid is None
             assert document(WEAVING, "a.pdf", reader).text.startswith("Chapter one")
     finally:
+        timer.cancel()
         signal.signal(signal.SIGUSR1, before)
 
 
