@@ -24,6 +24,7 @@ from reader_works import whole_reader
 from vecloom.encoders.counters import WordCounter
 from vecloom.errors import MissingExtraError
 from vecloom.installation import describe_extra
+from vecloom.pipeline import reading
 from vecloom.pipeline.reading import Reader
 from vecloom.sources import File, Skip, extraction, lost_parts, scan
 from vecloom.sources.documents import extract
@@ -401,28 +402,22 @@ def test_a_file_whose_reader_dies_twice_is_skipped() -> None:
 
 
 class InterruptedBySignalError(BaseException):
-    """What the handler of the next test raises."""
+    """What a handler of a signal may raise while the next test waits for an answer."""
 
 
-@posix
-def test_an_interrupted_question_does_not_spoil_the_next_answer() -> None:
-    def interrupt(*_: object) -> None:
+def test_an_interrupted_question_does_not_spoil_the_next_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_process: object) -> bytes:
         raise InterruptedBySignalError
 
-    data = slow_pdf(100)
-    timer = threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGUSR1))
-    before = signal.signal(signal.SIGUSR1, interrupt)
-    try:
-        with whole_reader() as reader:
+    with whole_reader() as reader:
+        assert reason(b"broken", "a.pdf", reader)  # it runs, and has answered
+        pid = reader.pid
+        with monkeypatch.context() as patch:
+            patch.setattr(reading._Process, "answer", interrupt)
             with pytest.raises(InterruptedBySignalError):
-                timer.start()
-                decoded(data, "a.pdf", reader)
-                timer.join()  # it was read before the signal came
-            assert reader.pid is None
-            assert document(WEAVING, "a.pdf", reader).text.startswith("Chapter one")
-    finally:
-        timer.cancel()
-        signal.signal(signal.SIGUSR1, before)
+                decoded(slow_pdf(8), "a.pdf", reader)
+        assert reader.pid is None and gone(pid)
+        assert document(WEAVING, "a.pdf", reader).text.startswith("Chapter one")
 
 
 def gone(pid: int | None) -> bool:
